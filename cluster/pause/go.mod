@@ -1,0 +1,3 @@
+module deeptrain.dev/cluster/pause
+
+go 1.26.0
