@@ -27,7 +27,9 @@ export const HttpSource = z
       .max(64)
       .regex(/^[0-9a-f]{64}$/)
       .optional()
-      .describe("SHA-256 of the archive in 64 lower-case hexadecimal digits. Checked when it is given."),
+      .describe(
+        "SHA-256 of the archive in 64 lower-case hexadecimal digits. Checked when it is given.",
+      ),
   })
   .describe("An archive that is fetched over HTTP.");
 export type HttpSource = z.infer<typeof HttpSource>;
@@ -147,39 +149,76 @@ export const DatasetReport = z
     digest: Digest,
     splitDigest: Digest,
     items: SplitCounts,
-    concepts: z.array(ConceptCounts).max(1000).meta({ "x-kubernetes-list-type": "atomic" }).describe("Counts for each concept, in the order of the concepts."),
+    concepts: z
+      .array(ConceptCounts)
+      .max(1000)
+      .meta({ "x-kubernetes-list-type": "atomic" })
+      .describe("Counts for each concept, in the order of the concepts."),
     invalid: items.describe("Items that were left out because they are invalid."),
-    badItems: z.array(BadItem).max(10).meta({ "x-kubernetes-list-type": "atomic" }).describe("The first invalid items. All of them are in report.json beside the data."),
+    badItems: z
+      .array(BadItem)
+      .max(10)
+      .meta({ "x-kubernetes-list-type": "atomic" })
+      .describe("The first invalid items. All of them are in report.json beside the data."),
     bytes: z.int().min(0).max(Number.MAX_SAFE_INTEGER).describe("Bytes of the items' files."),
-    warnings: z.array(DatasetWarning).max(10).meta({ "x-kubernetes-list-type": "atomic" }).describe("What may make a model worse."),
+    warnings: z
+      .array(DatasetWarning)
+      .max(10)
+      .meta({ "x-kubernetes-list-type": "atomic" })
+      .describe("What may make a model worse."),
   })
   .describe("What the import found.");
 export type DatasetReport = z.infer<typeof DatasetReport>;
 
 export const DatasetStatus = z
   .object({
-    observedGeneration: z.int().min(-1).max(Number.MAX_SAFE_INTEGER).optional().describe("The metadata.generation that this status speaks of."),
+    observedGeneration: z
+      .int()
+      .min(-1)
+      .max(Number.MAX_SAFE_INTEGER)
+      .optional()
+      .describe("The metadata.generation that this status speaks of."),
     conditions: Conditions.optional(),
     import: z
       .object({
         /** Digest of what is imported: source, format, splits, concepts, tolerance. */
-        inputsHash: Digest.describe("Digest of the part of the spec that decides what is imported."),
+        inputsHash: Digest.describe(
+          "Digest of the part of the spec that decides what is imported.",
+        ),
         attempt: items.describe("Number of the newest attempt at this import."),
         counted: items.describe("Attempts that count against the budget of 3."),
         job: z.string().max(63).optional().describe("The Job of the newest attempt."),
         jobUid: z.string().max(64).optional().describe("UID of that Job."),
-        phase: z.enum(["downloading", "unpacking", "checking", "publishing"]).optional().describe("What the importer is doing."),
+        phase: z
+          .enum(["downloading", "unpacking", "checking", "publishing"])
+          .optional()
+          .describe("What the importer is doing."),
         done: items.optional().describe("Bytes or items done in this phase."),
         total: items.optional().describe("Bytes or items in all, where known."),
-        retryAt: z.string().max(64).meta({ format: "date-time" }).optional().describe("When the next attempt begins."),
-        report: DatasetReport.optional().describe("The report of the running attempt; it becomes `data` when the attempt completes."),
+        retryAt: z
+          .string()
+          .max(64)
+          .meta({ format: "date-time" })
+          .optional()
+          .describe("When the next attempt begins."),
+        report: DatasetReport.optional().describe(
+          "The report of the running attempt; it becomes `data` when the attempt completes.",
+        ),
       })
       .optional()
       .describe("The newest import."),
     data: DatasetReport.optional().describe("The data that are ready for training."),
     dataInputsHash: Digest.optional().describe("The import inputs that `data` was made of."),
-    lastHandledRetry: z.string().max(256).optional().describe("The last value of the annotation deeptrain.dev/retry that was acted upon."),
-    summary: z.string().max(64).optional().describe("Items and concepts in one word, for the column of kubectl get."),
+    lastHandledRetry: z
+      .string()
+      .max(256)
+      .optional()
+      .describe("The last value of the annotation deeptrain.dev/retry that was acted upon."),
+    summary: z
+      .string()
+      .max(64)
+      .optional()
+      .describe("Items and concepts in one word, for the column of kubectl get."),
   })
   .describe("What is so. Written by the operator only.");
 export type DatasetStatus = z.infer<typeof DatasetStatus>;

@@ -16,7 +16,12 @@ const quantity = z
 
 export const Resources = z
   .object({
-    gpus: z.int().min(0).max(16).optional().describe("GPUs for the training. Default 0: train on the CPU."),
+    gpus: z
+      .int()
+      .min(0)
+      .max(16)
+      .optional()
+      .describe("GPUs for the training. Default 0: train on the CPU."),
     gpuResourceName: z
       .string()
       .min(3)
@@ -24,7 +29,9 @@ export const Resources = z
       .regex(/^[a-z0-9.-]+\/[A-Za-z0-9._-]+$/)
       .optional()
       .describe("Extended resource that stands for a GPU. Default nvidia.com/gpu."),
-    cpu: quantity.optional().describe("CPU of the training pod, such as `2` or `1500m`. Default 2."),
+    cpu: quantity
+      .optional()
+      .describe("CPU of the training pod, such as `2` or `1500m`. Default 2."),
     memory: quantity.optional().describe("Memory of the training pod, such as `4Gi`. Default 4Gi."),
   })
   .describe("What the training pod asks for. Changing it starts nothing that is complete.");
@@ -32,10 +39,21 @@ export const Resources = z
 export const Toleration = z
   .object({
     key: z.string().max(317).optional().describe("Taint key that is tolerated. Empty: all keys."),
-    operator: z.enum(["Exists", "Equal"]).optional().describe("How key and value are compared. Default Equal."),
+    operator: z
+      .enum(["Exists", "Equal"])
+      .optional()
+      .describe("How key and value are compared. Default Equal."),
     value: z.string().max(63).optional().describe("Taint value that is tolerated."),
-    effect: z.enum(["NoSchedule", "PreferNoSchedule", "NoExecute"]).optional().describe("Taint effect that is tolerated. Empty: all effects."),
-    tolerationSeconds: z.int().min(0).max(2 ** 31 - 1).optional().describe("How long a NoExecute taint is tolerated, in seconds."),
+    effect: z
+      .enum(["NoSchedule", "PreferNoSchedule", "NoExecute"])
+      .optional()
+      .describe("Taint effect that is tolerated. Empty: all effects."),
+    tolerationSeconds: z
+      .int()
+      .min(0)
+      .max(2 ** 31 - 1)
+      .optional()
+      .describe("How long a NoExecute taint is tolerated, in seconds."),
   })
   .describe("A taint that the training pod tolerates.");
 
@@ -46,9 +64,24 @@ export const Scheduling = z
       .optional()
       .meta({ maxProperties: 32 })
       .describe("Labels that the node must have."),
-    tolerations: z.array(Toleration).max(32).optional().meta({ "x-kubernetes-list-type": "atomic" }).describe("Taints that are tolerated."),
-    priorityClassName: z.string().min(1).max(253).optional().describe("PriorityClass of the training pod."),
-    runtimeClassName: z.string().min(1).max(253).optional().describe("RuntimeClass of the training pod."),
+    tolerations: z
+      .array(Toleration)
+      .max(32)
+      .optional()
+      .meta({ "x-kubernetes-list-type": "atomic" })
+      .describe("Taints that are tolerated."),
+    priorityClassName: z
+      .string()
+      .min(1)
+      .max(253)
+      .optional()
+      .describe("PriorityClass of the training pod."),
+    runtimeClassName: z
+      .string()
+      .min(1)
+      .max(253)
+      .optional()
+      .describe("RuntimeClass of the training pod."),
   })
   .describe("Where the training pod may run.");
 
@@ -64,19 +97,61 @@ export type Gate = z.infer<typeof Gate>;
 export const DeepModelSpec = z
   .object({
     template: TemplateName,
-    templateRevision: z.int().min(1).max(1000).optional().describe("Revision of the template. Default: that of the newest version, else the newest there is."),
+    templateRevision: z
+      .int()
+      .min(1)
+      .max(1000)
+      .optional()
+      .describe(
+        "Revision of the template. Default: that of the newest version, else the newest there is.",
+      ),
     hyperparameters: Hyperparameters.optional(),
     datasetRef: z
       .object({ name: z.string().min(1).max(63).describe("Name of a Dataset in this namespace.") })
       .describe("The data to train on. The model waits for them."),
-    concepts: z.array(ConceptName).min(1).max(1000).meta({ "x-kubernetes-list-type": "atomic" }).optional().describe("The concepts to train, out of the dataset's, in the order of the outputs. Default: all of them."),
+    concepts: z
+      .array(ConceptName)
+      .min(1)
+      .max(1000)
+      .meta({ "x-kubernetes-list-type": "atomic" })
+      .optional()
+      .describe(
+        "The concepts to train, out of the dataset's, in the order of the outputs. Default: all of them.",
+      ),
     resources: Resources.optional(),
     scheduling: Scheduling.optional(),
-    gates: z.array(Gate).max(16).meta({ "x-kubernetes-list-type": "atomic" }).optional().describe("What a version must reach to become ready. Not part of a version: a change trains nothing."),
-    retrainOn: z.array(z.enum(["data"])).max(1).meta({ "x-kubernetes-list-type": "set" }).optional().describe("Which changes outside this spec start a new version. Default [data]. What is not listed waits for the annotation deeptrain.dev/retrain."),
-    suspend: z.boolean().optional().describe("true: stop training (a checkpoint is kept) and start nothing. Default false."),
-    activeDeadlineSeconds: z.int().min(1).max(31_536_000).optional().describe("Longest time in seconds that one attempt may run. Default: no limit."),
-    versionsToKeep: z.int().min(1).max(100).optional().describe("How many complete versions are kept. Default 5."),
+    gates: z
+      .array(Gate)
+      .max(16)
+      .meta({ "x-kubernetes-list-type": "atomic" })
+      .optional()
+      .describe(
+        "What a version must reach to become ready. Not part of a version: a change trains nothing.",
+      ),
+    retrainOn: z
+      .array(z.enum(["data"]))
+      .max(1)
+      .meta({ "x-kubernetes-list-type": "set" })
+      .optional()
+      .describe(
+        "Which changes outside this spec start a new version. Default [data]. What is not listed waits for the annotation deeptrain.dev/retrain.",
+      ),
+    suspend: z
+      .boolean()
+      .optional()
+      .describe("true: stop training (a checkpoint is kept) and start nothing. Default false."),
+    activeDeadlineSeconds: z
+      .int()
+      .min(1)
+      .max(31_536_000)
+      .optional()
+      .describe("Longest time in seconds that one attempt may run. Default: no limit."),
+    versionsToKeep: z
+      .int()
+      .min(1)
+      .max(100)
+      .optional()
+      .describe("How many complete versions are kept. Default 5."),
   })
   .describe("What the user wants.");
 export type DeepModelSpec = z.infer<typeof DeepModelSpec>;
@@ -91,24 +166,46 @@ export const Progress = z
     steps: count.describe("Optimiser steps in all."),
     percent: z.number().min(0).max(100).describe("Share of the steps done, in percent."),
     imagesPerSecond: z.number().min(0).optional().describe("Training speed, known after 20 steps."),
-    etaSeconds: z.number().min(0).optional().describe("Estimated time until the last step, in seconds."),
+    etaSeconds: z
+      .number()
+      .min(0)
+      .optional()
+      .describe("Estimated time until the last step, in seconds."),
     loss: z.number().optional().describe("The newest training loss."),
     lrate: z.number().min(0).optional().describe("The learning rate in force."),
-    phase: z.enum(["loading", "training", "evaluating", "exporting", "publishing"]).optional().describe("What the trainer is doing."),
-    updatedAt: z.string().max(64).meta({ format: "date-time" }).describe("When the trainer last reported."),
-    display: z.string().max(64).describe("Epochs, percent and time left in one line, for the column of kubectl get."),
+    phase: z
+      .enum(["loading", "training", "evaluating", "exporting", "publishing"])
+      .optional()
+      .describe("What the trainer is doing."),
+    updatedAt: z
+      .string()
+      .max(64)
+      .meta({ format: "date-time" })
+      .describe("When the trainer last reported."),
+    display: z
+      .string()
+      .max(64)
+      .describe("Epochs, percent and time left in one line, for the column of kubectl get."),
   })
   .describe("How far the training is.");
 export type Progress = z.infer<typeof Progress>;
 
-const source = z.enum(["given", "default"]).describe("Whether the user wrote the value or it is the template's default.");
-const resolvedNumber = z.object({ value: z.number().describe("The value."), source }).describe("A resolved number and where it came from.");
-const resolvedBoolean = z.object({ value: z.boolean().describe("The value."), source }).describe("A resolved boolean and where it came from.");
+const source = z
+  .enum(["given", "default"])
+  .describe("Whether the user wrote the value or it is the template's default.");
+const resolvedNumber = z
+  .object({ value: z.number().describe("The value."), source })
+  .describe("A resolved number and where it came from.");
+const resolvedBoolean = z
+  .object({ value: z.boolean().describe("The value."), source })
+  .describe("A resolved boolean and where it came from.");
 
 export const Resolved = z
   .object({
     templateRevision: count.describe("Revision of the template that is used."),
-    newerTemplateRevision: count.optional().describe("A newer revision, used when spec.templateRevision names it."),
+    newerTemplateRevision: count
+      .optional()
+      .describe("A newer revision, used when spec.templateRevision names it."),
     hyperparameters: z
       .object({
         average_horizontal_flips: resolvedBoolean,
@@ -126,8 +223,14 @@ export const Resolved = z
       })
       .describe("Every hyperparameter with its value; lrate is the effective learning rate."),
     optimizer: z.string().max(64).describe("The optimiser."),
-    dropEpochs: z.array(count).max(1000).meta({ "x-kubernetes-list-type": "atomic" }).describe("Epochs after which the learning rate drops (the first 20)."),
-    stepsPerEpoch: count.optional().describe("Optimiser steps in one epoch. Known when the dataset is."),
+    dropEpochs: z
+      .array(count)
+      .max(1000)
+      .meta({ "x-kubernetes-list-type": "atomic" })
+      .describe("Epochs after which the learning rate drops (the first 20)."),
+    stepsPerEpoch: count
+      .optional()
+      .describe("Optimiser steps in one epoch. Known when the dataset is."),
     totalSteps: count.optional().describe("Optimiser steps in all. Known when the dataset is."),
     base: z.string().max(128).describe("Where the weights begin: a bundled base, or none."),
     concepts: count.optional().describe("How many concepts are trained."),
@@ -137,21 +240,57 @@ export type Resolved = z.infer<typeof Resolved>;
 
 export const DeepModelStatus = z
   .object({
-    observedGeneration: z.int().min(-1).max(Number.MAX_SAFE_INTEGER).optional().describe("The metadata.generation that this status speaks of."),
+    observedGeneration: z
+      .int()
+      .min(-1)
+      .max(Number.MAX_SAFE_INTEGER)
+      .optional()
+      .describe("The metadata.generation that this status speaks of."),
     conditions: Conditions.optional(),
-    readyVersion: z.string().max(63).optional().describe("The ModelVersion that is ready to be used."),
-    wantedVersion: z.string().max(63).optional().describe("The ModelVersion made of this spec and the newest data."),
-    wantedHash: Digest.optional().describe("Digest of the training inputs that this spec and the newest data ask for."),
-    wantedSince: z.string().max(64).meta({ format: "date-time" }).optional().describe("Since when that digest has been wanted."),
+    readyVersion: z
+      .string()
+      .max(63)
+      .optional()
+      .describe("The ModelVersion that is ready to be used."),
+    wantedVersion: z
+      .string()
+      .max(63)
+      .optional()
+      .describe("The ModelVersion made of this spec and the newest data."),
+    wantedHash: Digest.optional().describe(
+      "Digest of the training inputs that this spec and the newest data ask for.",
+    ),
+    wantedSince: z
+      .string()
+      .max(64)
+      .meta({ format: "date-time" })
+      .optional()
+      .describe("Since when that digest has been wanted."),
     /** The generation whose inputs `wantedHash` was first seen for: tells a change of the spec from one of the data. */
-    wantedGeneration: count.optional().describe("The metadata.generation at which that digest was first wanted."),
-    lastVersionNumber: count.optional().describe("Highest version number ever given. Numbers are not used twice."),
-    lastHandledRetry: z.string().max(256).optional().describe("The last value of the annotation deeptrain.dev/retry that was acted upon."),
-    lastHandledRetrain: z.string().max(256).optional().describe("The last value of the annotation deeptrain.dev/retrain that was acted upon."),
+    wantedGeneration: count
+      .optional()
+      .describe("The metadata.generation at which that digest was first wanted."),
+    lastVersionNumber: count
+      .optional()
+      .describe("Highest version number ever given. Numbers are not used twice."),
+    lastHandledRetry: z
+      .string()
+      .max(256)
+      .optional()
+      .describe("The last value of the annotation deeptrain.dev/retry that was acted upon."),
+    lastHandledRetrain: z
+      .string()
+      .max(256)
+      .optional()
+      .describe("The last value of the annotation deeptrain.dev/retrain that was acted upon."),
     resolved: Resolved.optional(),
     progress: Progress.optional(),
     metrics: Metrics.optional().describe("Final metrics of readyVersion."),
-    metric: z.string().max(64).optional().describe("The headline metric in one line, for the column of kubectl get."),
+    metric: z
+      .string()
+      .max(64)
+      .optional()
+      .describe("The headline metric in one line, for the column of kubectl get."),
   })
   .describe("What is so. Written by the operator only.");
 export type DeepModelStatus = z.infer<typeof DeepModelStatus>;

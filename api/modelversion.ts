@@ -5,7 +5,7 @@ import { Conditions } from "./conditions.ts";
 import { ConceptName, Digest } from "./dataset.ts";
 import { Progress } from "./deepmodel.ts";
 import { EffectiveHyperparameters } from "./hyperparameters.ts";
-import { ConceptMetrics, MetricValues, Metrics } from "./metrics.ts";
+import { ConceptMetrics, Metrics, MetricValues } from "./metrics.ts";
 import { ObjectMeta } from "./objectmeta.ts";
 import { reasons } from "./reasons.ts";
 import { TemplateName } from "./templates.ts";
@@ -26,8 +26,17 @@ export const ModelVersionSpec = z
     template: TemplateName,
     templateRevision: z.int().min(1).max(1000).describe("Revision of the template."),
     hyperparameters: EffectiveHyperparameters.describe("The hyperparameters, resolved."),
-    seed: z.int().min(0).max(2 ** 31 - 1).describe("Seed of the order of images, augmentation and initialisation."),
-    concepts: z.array(ConceptName).min(1).max(1000).meta({ "x-kubernetes-list-type": "atomic" }).describe("The concepts, in the order of the outputs."),
+    seed: z
+      .int()
+      .min(0)
+      .max(2 ** 31 - 1)
+      .describe("Seed of the order of images, augmentation and initialisation."),
+    concepts: z
+      .array(ConceptName)
+      .min(1)
+      .max(1000)
+      .meta({ "x-kubernetes-list-type": "atomic" })
+      .describe("The concepts, in the order of the outputs."),
     dataset: z
       .object({
         name: z.string().max(63).describe("Name of the Dataset."),
@@ -50,7 +59,9 @@ export const Attempt = z
     number: count.describe("Number of the attempt, from 1."),
     job: z.string().max(63).describe("Name of its Job."),
     jobUid: z.string().max(64).optional().describe("UID of its Job."),
-    state: z.enum(["Pending", "Running", "Succeeded", "Failed", "Stopped"]).describe("How the attempt is or ended."),
+    state: z
+      .enum(["Pending", "Running", "Succeeded", "Failed", "Stopped"])
+      .describe("How the attempt is or ended."),
     reason: z.enum(reasons).optional().describe("Why it waits, failed or was stopped."),
     message: z.string().max(512).optional().describe("The same in one line."),
     counted: z.boolean().describe("Whether it counts against the budget of 3."),
@@ -59,7 +70,11 @@ export const Attempt = z
     cpu: z.string().max(32).describe("CPU that it asked for."),
     memory: z.string().max(32).describe("Memory that it asked for."),
     gpus: count.describe("GPUs that it asked for."),
-    placement: z.string().max(71).optional().describe("Digest of the resources, scheduling and deadline that it was made with."),
+    placement: z
+      .string()
+      .max(71)
+      .optional()
+      .describe("Digest of the resources, scheduling and deadline that it was made with."),
     node: z.string().max(253).optional().describe("Node that it ran on."),
     image: z.string().max(512).optional().describe("Trainer image that ran, by digest."),
     threads: count.describe("Threads of PyTorch, the same for all attempts."),
@@ -82,28 +97,67 @@ export type HistoryPoint = z.infer<typeof HistoryPoint>;
 
 export const ModelVersionStatus = z
   .object({
-    observedGeneration: z.int().min(-1).max(Number.MAX_SAFE_INTEGER).optional().describe("The metadata.generation that this status speaks of."),
+    observedGeneration: z
+      .int()
+      .min(-1)
+      .max(Number.MAX_SAFE_INTEGER)
+      .optional()
+      .describe("The metadata.generation that this status speaks of."),
     conditions: Conditions.optional(),
     attempt: count.optional().describe("Number of the newest attempt."),
-    countedAttempts: count.optional().describe("Failed attempts since the last retry that count against the budget of 3."),
+    countedAttempts: count
+      .optional()
+      .describe("Failed attempts since the last retry that count against the budget of 3."),
     retryAt: time.optional().describe("When the next attempt begins."),
-    attempts: z.array(Attempt).max(8).meta({ "x-kubernetes-list-type": "atomic" }).optional().describe("The last 8 attempts, newest last."),
+    attempts: z
+      .array(Attempt)
+      .max(8)
+      .meta({ "x-kubernetes-list-type": "atomic" })
+      .optional()
+      .describe("The last 8 attempts, newest last."),
     threads: count.optional().describe("Threads of PyTorch, fixed at the first attempt."),
-    lastHandledRetry: z.string().max(256).optional().describe("The last value of the annotation deeptrain.dev/retry that was acted upon."),
-    lastWantedAt: time.optional().describe("When the DeepModel last wanted this version; the least recently wanted is removed first."),
+    lastHandledRetry: z
+      .string()
+      .max(256)
+      .optional()
+      .describe("The last value of the annotation deeptrain.dev/retry that was acted upon."),
+    lastWantedAt: time
+      .optional()
+      .describe(
+        "When the DeepModel last wanted this version; the least recently wanted is removed first.",
+      ),
     progress: Progress.optional(),
     /** (attempt, sequence) of the newest accepted report. */
     reported: z
-      .object({ attempt: count.describe("Its attempt."), sequence: count.describe("Its number in the attempt.") })
+      .object({
+        attempt: count.describe("Its attempt."),
+        sequence: count.describe("Its number in the attempt."),
+      })
       .optional()
       .describe("The newest report that was accepted."),
-    history: z.array(HistoryPoint).max(60).meta({ "x-kubernetes-list-type": "atomic" }).optional().describe("Epochs, thinned to 12 points when the training ends."),
+    history: z
+      .array(HistoryPoint)
+      .max(60)
+      .meta({ "x-kubernetes-list-type": "atomic" })
+      .optional()
+      .describe("Epochs, thinned to 12 points when the training ends."),
     checkpoint: z
-      .object({ epoch: count.describe("Epochs finished."), step: count.describe("Steps done."), savedAt: time.optional().describe("When it was reported.") })
+      .object({
+        epoch: count.describe("Epochs finished."),
+        step: count.describe("Steps done."),
+        savedAt: time.optional().describe("When it was reported."),
+      })
       .optional()
       .describe("The newest checkpoint."),
     metrics: Metrics.optional(),
-    concepts: z.array(ConceptMetrics).max(50).meta({ "x-kubernetes-list-type": "atomic" }).optional().describe("Evaluation of at most 50 concepts, the worst first. All are in metrics.json of the artifact."),
+    concepts: z
+      .array(ConceptMetrics)
+      .max(50)
+      .meta({ "x-kubernetes-list-type": "atomic" })
+      .optional()
+      .describe(
+        "Evaluation of at most 50 concepts, the worst first. All are in metrics.json of the artifact.",
+      ),
     artifact: z
       .object({
         path: z.string().max(1024).describe("Directory inside the store."),
@@ -113,7 +167,11 @@ export const ModelVersionStatus = z
       .optional()
       .describe("The trained model."),
     bestEpoch: count.optional().describe("Epoch whose weights were exported."),
-    metric: z.string().max(64).optional().describe("The headline metric in one line, for the column of kubectl get."),
+    metric: z
+      .string()
+      .max(64)
+      .optional()
+      .describe("The headline metric in one line, for the column of kubectl get."),
   })
   .describe("What came of it. Written by the operator only.");
 export type ModelVersionStatus = z.infer<typeof ModelVersionStatus>;

@@ -2,8 +2,7 @@
 // The trainer's JSON Schema (trainer-image/deeptrain_trainer/schema/run.json) is generated from this file.
 
 import { z } from "zod";
-import { ConceptName, Digest } from "./dataset.ts";
-import { DatasetFormat, HttpSource, Splits } from "./dataset.ts";
+import { ConceptName, DatasetFormat, Digest, HttpSource, Splits } from "./dataset.ts";
 import { EffectiveHyperparameters } from "./hyperparameters.ts";
 
 const RunObject = z.strictObject({ namespace: z.string(), name: z.string(), uid: z.string() });
@@ -25,7 +24,10 @@ export const TrainRun = z.strictObject({
   templateRevision: z.int().min(1).max(1000),
   /** All of the template's hyperparameters, resolved; the learning-rate spellings collapsed to `lrate`. */
   hyperparameters: EffectiveHyperparameters,
-  seed: z.int().min(0).max(2 ** 31 - 1),
+  seed: z
+    .int()
+    .min(0)
+    .max(2 ** 31 - 1),
   /** In the order of the model's outputs. */
   concepts: z.array(ConceptName).min(1).max(1000),
   dataset: z.strictObject({ path: z.string(), digest: Digest, splitDigest: Digest }),

@@ -21,5 +21,7 @@ export interface TemplateRevision {
   per_item_lrate: number;
   /** Smallest image_size that the architecture can take. */
   minImageSize: number;
-  defaults: Omit<EffectiveHyperparameters, "lrate" | "init_epochs" | "step_epochs"> & { seed: number };
+  defaults: Omit<EffectiveHyperparameters, "lrate" | "init_epochs" | "step_epochs"> & {
+    seed: number;
+  };
 }
