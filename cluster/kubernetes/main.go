@@ -23,7 +23,6 @@ var programs = map[string]func() int{
 }
 
 func main() {
-	dieWithParent()
 	name := filepath.Base(os.Args[0])
 	run, known := programs[name]
 	if !known && len(os.Args) > 1 {

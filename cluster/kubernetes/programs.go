@@ -19,6 +19,7 @@ import (
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
 	kubectlcmd "k8s.io/kubectl/pkg/cmd"
+	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
@@ -36,9 +37,16 @@ func controllerManager() int { return cli.Run(controllers.NewControllerManagerCo
 func scheduler() int         { return cli.Run(schedulerapp.NewSchedulerCommand()) }
 func kubelet() int           { return cli.Run(kubeletapp.NewKubeletCommand(context.Background())) }
 func kubeProxy() int         { return cli.Run(proxy.NewProxyCommand()) }
-func kubectl() int           { return cli.Run(kubectlcmd.NewDefaultKubectlCommand()) }
 
 func coreDNS() int {
 	coremain.Run()
+	return 0
+}
+
+// kubectl prints its errors itself, and `diff` tells by the exit code what it found.
+func kubectl() int {
+	if err := cli.RunNoErrOutput(kubectlcmd.NewDefaultKubectlCommand()); err != nil {
+		kubectlutil.CheckErr(err)
+	}
 	return 0
 }
