@@ -1,0 +1,24 @@
+import { describe, expect, it } from "vitest";
+import type { DatasetSpec } from "./dataset.ts";
+import { importInputsHash } from "./inputs.ts";
+
+const spec: DatasetSpec = { source: { http: { url: "http://a/b.tar" } }, format: "imageFolder" };
+
+describe("import inputs hash", () => {
+  it("counts a default that is written as unwritten", () => {
+    const written = { ...spec, splits: { seed: 0 }, tolerance: { invalidPercent: 5 } };
+    expect(importInputsHash(written)).toBe(importInputsHash(spec));
+  });
+
+  it.each<[string, Partial<DatasetSpec>]>([
+    ["address", { source: { http: { url: "http://a/c.tar" } } }],
+    ["digest", { source: { http: { url: "http://a/b.tar", sha256: "0".repeat(64) } } }],
+    ["claim", { source: { pvc: { claimName: "photos" } } }],
+    ["seed", { splits: { seed: 1 } }],
+    ["ratios", { splits: { ratios: { train: 0.5, validation: 0.25, test: 0.25 } } }],
+    ["concepts", { concepts: ["cat"] }],
+    ["tolerance", { tolerance: { invalidPercent: 0 } }],
+  ])("changes with the %s", (_, change) => {
+    expect(importInputsHash({ ...spec, ...change })).not.toBe(importInputsHash(spec));
+  });
+});
