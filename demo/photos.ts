@@ -30,8 +30,7 @@ export interface Photo {
 }
 
 const Pixels = z.array(z.int().min(0).max(255)).length(SIDE * SIDE);
-/** Every row of the file; `0.json` ends with two empty ones, which no one reads. */
-const PackageFile = z.object({ data: z.array(z.unknown()) });
+const PackageFile = z.object({ data: z.array(z.array(z.unknown())) });
 
 /** Photos `from` to `to` (exclusive) of one concept, in the package's order. */
 async function photosOf(concept: Concept, from: number, to: number): Promise<Photo[]> {
@@ -39,8 +38,10 @@ async function photosOf(concept: Concept, from: number, to: number): Promise<Pho
     `fashion-mnist/src/clothes/${concepts.indexOf(concept)}.json`,
   );
   const { data } = PackageFile.parse(JSON.parse(await readFile(file, "utf8")));
+  // Two of the 70,002 rows are empty.
+  const rows = data.filter((row) => row.length > 0);
   return Promise.all(
-    data.slice(from, to).map(async (row) => {
+    rows.slice(from, to).map(async (row) => {
       const pixels = Buffer.from(Pixels.parse(row));
       const image = sharp(pixels, { raw: { width: SIDE, height: SIDE, channels: 1 } });
       return { concept, png: await image.png().toBuffer() };
