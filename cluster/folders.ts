@@ -5,8 +5,8 @@ import { join } from "node:path";
 /** The folder of everything that can be built again: programs, base images, image layers. */
 export function cacheFolder(...parts: string[]): string {
   const root =
-    process.env["DEEPTRAIN_CACHE"] ??
-    join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "deeptrain");
+    process.env.DEEPTRAIN_CACHE ??
+    join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "deeptrain");
   return join(root, ...parts);
 }
 
@@ -20,7 +20,7 @@ export function clustersFolder(): string {
   const isRoot = process.getuid?.() === 0;
   const state = isRoot
     ? "/var/lib"
-    : (process.env["XDG_STATE_HOME"] ?? join(homedir(), ".local", "state"));
+    : (process.env.XDG_STATE_HOME ?? join(homedir(), ".local", "state"));
   return join(state, "deeptrain", "clusters");
 }
 

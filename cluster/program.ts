@@ -84,14 +84,18 @@ export async function endLeftovers(folder: string): Promise<void> {
   await rm(join(folder, "run"), { recursive: true, force: true });
 }
 
-/** The pids of all processes that belong to a cluster, pods excepted (those have an environment of their own). */
+/** The pids of all processes that a folder or one below it names, pods excepted (those have an environment of their own). */
 export async function processesOf(folder: string): Promise<number[]> {
   const wanted = `${folderVariable}=${folder}`;
   const pids = (await readdir("/proc")).filter((entry) => /^\d+$/.test(entry));
   const found = await Promise.all(
     pids.map(async (pid) => {
       const environment = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
-      return environment.split("\0").includes(wanted) ? [Number(pid)] : [];
+      return environment
+        .split("\0")
+        .some((each) => each === wanted || each.startsWith(`${wanted}/`))
+        ? [Number(pid)]
+        : [];
     }),
   );
   return found.flat().filter((pid) => pid !== process.pid && identify(pid) !== undefined);

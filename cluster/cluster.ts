@@ -1,0 +1,89 @@
+// A whole cluster: a control plane with all its programs, an image registry, and one node.
+import { existsSync } from "node:fs";
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { type ControlPlane, startControlPlane } from "./controlplane.ts";
+import { clusterFolder } from "./folders.ts";
+import { startNamespace } from "./namespace.ts";
+import { linkNetwork, type Network, readNetwork } from "./network.ts";
+import { type Node, removeNode, startNode } from "./node.ts";
+import { installNodePackages } from "./packages.ts";
+import { endLeftovers, runningProgram } from "./program.ts";
+import { registryPort, registryProgram, startRegistry } from "./registry.ts";
+
+export interface ClusterOptions {
+  readonly name: string;
+  /** True: it outlives this process, and starting it again continues it. Default false: it dies with this process, and starts empty. */
+  readonly daemon?: boolean;
+  /** Default false: a test's data need not outlive a power cut. */
+  readonly fsync?: boolean;
+  /** Added to kube-apiserver's command line. */
+  readonly apiServerArgs?: readonly string[];
+  readonly say?: (line: string) => void;
+}
+
+export interface Cluster {
+  readonly controlPlane: ControlPlane;
+  readonly node: Node;
+  /** Path of the administrator's kubeconfig. */
+  readonly kubeconfig: string;
+  /** This machine, as pods see it: a server that pods should reach listens here. */
+  readonly hostAddress: string;
+  /** Where this machine pushes images to (plain http); pods pull the same as `registryName`. */
+  readonly registry: string;
+  /** The addresses of pods and services, all of which this machine reaches. */
+  readonly network: Network;
+  /** Ends everything and leaves nothing. */
+  stop(): Promise<void>;
+}
+
+/** Where the control plane of a cluster lies. */
+export function controlPlaneFolder(name: string): string {
+  return join(clusterFolder(name), "control-plane");
+}
+
+/** Starts a cluster with a node, and resolves when the node is ready: about 10 s once the programs are built. */
+export async function startCluster(options: ClusterOptions): Promise<Cluster> {
+  const { name, daemon = false, say = () => {} } = options;
+  await installNodePackages(say);
+  const folder = clusterFolder(name);
+  if (!daemon) await removeCluster(name);
+  await mkdir(folder, { recursive: true, mode: 0o711 });
+  try {
+    const { pid, isNew } = await startNamespace(folder, daemon);
+    const network = isNew ? await linkNetwork(folder, pid) : await readNetwork(folder);
+    if ((await runningProgram(folder, registryProgram)) === undefined) {
+      await startRegistry({ folder, address: network.hostAddress, port: registryPort, daemon });
+    }
+    const controlPlane = await startControlPlane({
+      ...options,
+      dir: controlPlaneFolder(name),
+      address: network.hostAddress,
+      serviceCidr: network.serviceCidr,
+      controllerManager: true,
+      scheduler: true,
+    });
+    const node = await startNode({ folder, controlPlane, pid, network });
+    return {
+      controlPlane,
+      node,
+      kubeconfig: controlPlane.kubeconfig,
+      hostAddress: network.hostAddress,
+      registry: `${network.hostAddress}:${registryPort}`,
+      network,
+      stop: () => removeCluster(name),
+    };
+  } catch (error) {
+    if (!daemon) await removeCluster(name);
+    throw error;
+  }
+}
+
+/** Removes every trace of a cluster, in whatever state it is. */
+export async function removeCluster(name: string): Promise<void> {
+  const folder = clusterFolder(name);
+  if (!existsSync(folder)) return;
+  await endLeftovers(folder);
+  await removeNode(folder, name);
+  await rm(folder, { recursive: true, force: true });
+}
