@@ -10,7 +10,14 @@ export const Digest = z
   .regex(/^sha256:[0-9a-f]{64}$/)
   .describe("A SHA-256 digest, as `sha256:` and 64 hexadecimal digits.");
 
-export const ConceptName = z.string().min(1).max(64).describe("Name of a concept.");
+/** No control characters: a concept's name stands in one-line messages and in the names of directories. */
+export const ConceptName = z
+  .string()
+  .min(1)
+  .max(64)
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+  .regex(/^[^\x00-\x1f\x7f]+$/)
+  .describe("Name of a concept.");
 
 export const HttpSource = z
   .object({
@@ -18,9 +25,9 @@ export const HttpSource = z
       .string()
       .min(1)
       .max(2048)
-      .regex(/^https?:\/\/[^\s#@]+$/)
+      .regex(/^https?:\/\/[A-Za-z0-9.:_[\]-]+([/?][!"$-~]*)?$/)
       .describe(
-        "Address of a .tar, .tar.gz, .tar.zst or .zip archive, http:// or https://. Must not hold credentials.",
+        "Address of a .tar, .tar.gz, .tar.zst or .zip archive, http:// or https://. Without user name, password and fragment; what is not ASCII is percent-encoded.",
       ),
     sha256: z
       .string()
@@ -65,7 +72,7 @@ export const Splits = z
   .object({
     ratios: z
       .object({
-        train: z.number().min(0).max(1).describe("Share of the items that train the model."),
+        train: z.number().gt(0).max(1).describe("Share of the items that train the model."),
         validation: z.number().min(0).max(1).describe("Share that chooses the exported epoch."),
         test: z.number().min(0).max(1).describe("Share that is read once, after the export."),
       })

@@ -8,11 +8,17 @@ import { MetricName, Metrics } from "./metrics.ts";
 import { ObjectMeta } from "./objectmeta.ts";
 import { TemplateName } from "./templates.ts";
 
+/** People write `cpu: 2` as often as `cpu: "2"`; what is read is a string. */
 const quantity = z
-  .string()
-  .min(1)
-  .max(32)
-  .regex(/^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$/);
+  .union([
+    z
+      .string()
+      .min(1)
+      .max(32)
+      .regex(/^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$/),
+    z.int().min(1).max(1_000_000_000_000),
+  ])
+  .transform(String);
 
 export const Resources = z
   .object({
@@ -60,9 +66,16 @@ export const Toleration = z
 export const Scheduling = z
   .object({
     nodeSelector: z
-      .record(z.string().max(317), z.string().max(63))
-      .optional()
+      .record(
+        z.string(),
+        z
+          .string()
+          .max(63)
+          .regex(/^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/),
+      )
+      .refine((labels) => Object.keys(labels).length <= 32)
       .meta({ maxProperties: 32 })
+      .optional()
       .describe("Labels that the node must have."),
     tolerations: z
       .array(Toleration)
@@ -107,7 +120,14 @@ export const DeepModelSpec = z
       ),
     hyperparameters: Hyperparameters.optional(),
     datasetRef: z
-      .object({ name: z.string().min(1).max(63).describe("Name of a Dataset in this namespace.") })
+      .object({
+        name: z
+          .string()
+          .min(1)
+          .max(40)
+          .regex(/^[a-z]([-a-z0-9]*[a-z0-9])?$/)
+          .describe("Name of a Dataset in this namespace."),
+      })
       .describe("The data to train on. The model waits for them."),
     concepts: z
       .array(ConceptName)
@@ -208,18 +228,22 @@ export const Resolved = z
       .describe("A newer revision, used when spec.templateRevision names it."),
     hyperparameters: z
       .object({
-        average_horizontal_flips: resolvedBoolean,
-        base_gradient_multiplier: resolvedNumber,
-        batch_size: resolvedNumber,
-        image_size: resolvedNumber,
-        init_epochs: resolvedNumber,
-        step_epochs: resolvedNumber,
-        logreg: resolvedBoolean,
-        lrate: resolvedNumber,
-        num_epochs: resolvedNumber,
-        num_items_per_epoch: resolvedNumber,
-        test_freq: resolvedNumber,
-        seed: resolvedNumber,
+        average_horizontal_flips: resolvedBoolean.describe("Whether images are flipped."),
+        base_gradient_multiplier: resolvedNumber.describe(
+          "Learning rate of the base as a share of the learning rate.",
+        ),
+        batch_size: resolvedNumber.describe("Images per update."),
+        image_size: resolvedNumber.describe("Side of the square in pixels."),
+        init_epochs: resolvedNumber.describe("Epochs before the learning rate first drops."),
+        step_epochs: resolvedNumber.describe("Epochs between later drops."),
+        logreg: resolvedBoolean.describe("true: one sigmoid per concept. false: softmax."),
+        lrate: resolvedNumber.describe("The effective learning rate."),
+        num_epochs: resolvedNumber.describe("Epochs in all."),
+        num_items_per_epoch: resolvedNumber.describe(
+          "Items of one epoch. 0: the size of the train split.",
+        ),
+        test_freq: resolvedNumber.describe("Epochs between evaluations of the validation split."),
+        seed: resolvedNumber.describe("Seed of the run."),
       })
       .describe("Every hyperparameter with its value; lrate is the effective learning rate."),
     optimizer: z.string().max(64).describe("The optimiser."),

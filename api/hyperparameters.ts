@@ -98,16 +98,30 @@ export type HyperparameterName = keyof Hyperparameters;
 
 /** What a run is trained with: every value known, the learning rate in one spelling; `seed` travels beside it. */
 export const EffectiveHyperparameters = z.strictObject({
-  average_horizontal_flips: z.boolean(),
-  base_gradient_multiplier: z.number().min(0).max(1),
-  batch_size: z.int().min(1).max(1024),
-  image_size: z.int().min(32).max(1024),
-  init_epochs: z.int().min(1).max(1000),
-  step_epochs: z.int().min(1).max(1000),
-  logreg: z.boolean(),
-  lrate: z.number().gt(0),
-  num_epochs: z.int().min(1).max(1000),
-  num_items_per_epoch: z.int().min(0).max(1_000_000_000),
-  test_freq: z.int().min(1).max(1000),
+  average_horizontal_flips: z
+    .boolean()
+    .describe("Augmentation: with probability 0.5 an image is flipped horizontally."),
+  base_gradient_multiplier: z
+    .number()
+    .min(0)
+    .max(1)
+    .describe("Learning rate of the base as a share of the learning rate. 0: frozen."),
+  batch_size: z.int().min(1).max(1024).describe("Images per update."),
+  image_size: z.int().min(32).max(1024).describe("Side of the square in pixels."),
+  init_epochs: z.int().min(1).max(1000).describe("Epochs before the learning rate first drops."),
+  step_epochs: z.int().min(1).max(1000).describe("Epochs between later drops."),
+  logreg: z.boolean().describe("true: one sigmoid per concept. false: softmax."),
+  lrate: z.number().gt(0).describe("The effective learning rate."),
+  num_epochs: z.int().min(1).max(1000).describe("Passes over num_items_per_epoch items."),
+  num_items_per_epoch: z
+    .int()
+    .min(0)
+    .max(1_000_000_000)
+    .describe("Items of one epoch. 0: the size of the train split."),
+  test_freq: z
+    .int()
+    .min(1)
+    .max(1000)
+    .describe("The validation split is evaluated every test_freq-th epoch."),
 });
 export type EffectiveHyperparameters = z.infer<typeof EffectiveHyperparameters>;

@@ -17,6 +17,7 @@ export type MetricName = z.infer<typeof MetricName>;
 
 export const MetricValues = z
   .partialRecord(MetricName, z.number())
+  .meta({ maxProperties: 16 })
   .describe("Value of each metric by its name.");
 export type MetricValues = z.infer<typeof MetricValues>;
 

@@ -90,3 +90,7 @@ export const ImportRecord = z.discriminatedUnion("outcome", [
   z.strictObject({ task: z.literal("import"), ...common, outcome: z.literal("stopped") }),
 ]);
 export type ImportRecord = z.infer<typeof ImportRecord>;
+
+/** What a termination message holds. */
+export const RunRecord = z.union([TrainingRecord, ImportRecord]);
+export type RunRecord = z.infer<typeof RunRecord>;
