@@ -1,0 +1,238 @@
+// What an installation consists of, beside the CRDs in crds/: namespace, identity, rights, Service and Deployment.
+// `node operator/manifests.ts --operator-image X --trainer-image Y | kubectl apply -f -` installs it.
+
+import { parseArgs } from "node:util";
+import { stringify } from "yaml";
+import { GROUP } from "../api/group.ts";
+import { type Access, clusterAccess, namespaceAccess } from "./controllers/access.ts";
+import type { StoreSettings } from "./plan/plan.ts";
+
+export const OPERATOR_NAME = "deeptrain-operator";
+export const DEFAULT_NAMESPACE = "deeptrain-system";
+export const PROGRESS_PORT = 8443;
+export const HEALTH_PORT = 8080;
+
+export interface Installation {
+  namespace: string;
+  operatorImage: string;
+  trainerImage: string;
+  store: StoreSettings;
+  denyPrivateSources: boolean;
+}
+
+export interface InstallObject {
+  apiVersion: string;
+  kind: string;
+  metadata: { name: string; namespace?: string; labels?: Record<string, string> };
+  [field: string]: unknown;
+}
+
+const labels = { "app.kubernetes.io/name": OPERATOR_NAME };
+
+/** Host name of the progress endpoint as pods of any namespace reach it. */
+export const progressHost = (namespace: string): string => `${OPERATOR_NAME}.${namespace}.svc`;
+
+/** In the order in which they are to be applied. */
+export function installObjects(installation: Installation): InstallObject[] {
+  const { namespace } = installation;
+  const metadata = { name: OPERATOR_NAME, namespace, labels };
+  return [
+    {
+      apiVersion: "v1",
+      kind: "Namespace",
+      metadata: {
+        name: namespace,
+        labels: { ...labels, "pod-security.kubernetes.io/enforce": "restricted" },
+      },
+    },
+    { apiVersion: "v1", kind: "ServiceAccount", metadata, automountServiceAccountToken: false },
+    ...rights(namespace),
+    ...userRoles(),
+    {
+      apiVersion: "v1",
+      kind: "Service",
+      metadata,
+      spec: {
+        selector: labels,
+        ports: [{ name: "progress", port: PROGRESS_PORT, targetPort: "progress" }],
+      },
+    },
+    deployment(installation),
+  ];
+}
+
+/** What the operator may do: in all namespaces, and in its own. */
+function rights(namespace: string): InstallObject[] {
+  const rbac = "rbac.authorization.k8s.io/v1";
+  const subjects = [{ kind: "ServiceAccount", name: OPERATOR_NAME, namespace }];
+  const roleRef = (kind: string) => ({
+    apiGroup: "rbac.authorization.k8s.io",
+    kind,
+    name: OPERATOR_NAME,
+  });
+  const wide = { name: OPERATOR_NAME, labels };
+  const own = { ...wide, namespace };
+  return [
+    { apiVersion: rbac, kind: "ClusterRole", metadata: wide, rules: clusterAccess.map(rule) },
+    {
+      apiVersion: rbac,
+      kind: "ClusterRoleBinding",
+      metadata: wide,
+      roleRef: roleRef("ClusterRole"),
+      subjects,
+    },
+    { apiVersion: rbac, kind: "Role", metadata: own, rules: namespaceAccess.map(rule) },
+    { apiVersion: rbac, kind: "RoleBinding", metadata: own, roleRef: roleRef("Role"), subjects },
+  ];
+}
+
+const rule = ({ apiGroup, resource, verbs, resourceNames }: Access) => ({
+  apiGroups: [apiGroup],
+  resources: [resource],
+  verbs: [...verbs],
+  ...(resourceNames === undefined ? {} : { resourceNames: [...resourceNames] }),
+});
+
+/** Kubernetes' own roles `view`, `edit` and `admin` learn the kinds that users write. */
+function userRoles(): InstallObject[] {
+  const read = ["get", "list", "watch"];
+  const write = ["create", "update", "patch", "delete", "deletecollection"];
+  const aggregated = (role: string, names: string[], resources: string[], verbs: string[]) => ({
+    apiVersion: "rbac.authorization.k8s.io/v1",
+    kind: "ClusterRole",
+    metadata: {
+      name: `deeptrain-${role}`,
+      labels: {
+        ...labels,
+        ...Object.fromEntries(
+          names.map((name) => [`rbac.authorization.k8s.io/aggregate-to-${name}`, "true"]),
+        ),
+      },
+    },
+    rules: [{ apiGroups: [GROUP], resources, verbs }],
+  });
+  return [
+    aggregated(
+      "view",
+      ["view", "edit", "admin"],
+      ["datasets", "deepmodels", "modelversions"],
+      read,
+    ),
+    aggregated("edit", ["edit", "admin"], ["datasets", "deepmodels"], write),
+  ];
+}
+
+function deployment(installation: Installation): InstallObject {
+  const { namespace } = installation;
+  return {
+    apiVersion: "apps/v1",
+    kind: "Deployment",
+    metadata: { name: OPERATOR_NAME, namespace, labels },
+    spec: {
+      replicas: 1,
+      // Two operators at once gain nothing: the second would wait for the Lease.
+      strategy: { type: "Recreate" },
+      selector: { matchLabels: labels },
+      template: { metadata: { labels }, spec: podSpec(installation) },
+    },
+  };
+}
+
+function podSpec(installation: Installation) {
+  return {
+    serviceAccountName: OPERATOR_NAME,
+    automountServiceAccountToken: true,
+    terminationGracePeriodSeconds: 30,
+    securityContext: {
+      runAsNonRoot: true,
+      runAsUser: 65532,
+      runAsGroup: 65532,
+      seccompProfile: { type: "RuntimeDefault" },
+    },
+    containers: [
+      {
+        name: "operator",
+        image: installation.operatorImage,
+        args: operatorArguments(installation),
+        ports: [
+          { name: "progress", containerPort: PROGRESS_PORT },
+          { name: "health", containerPort: HEALTH_PORT },
+        ],
+        livenessProbe: {
+          httpGet: { path: "/healthz", port: "health" },
+          periodSeconds: 10,
+          failureThreshold: 6,
+        },
+        readinessProbe: { httpGet: { path: "/readyz", port: "health" }, periodSeconds: 2 },
+        resources: {
+          requests: { cpu: "50m", memory: "192Mi" },
+          limits: { memory: "512Mi" },
+        },
+        securityContext: {
+          allowPrivilegeEscalation: false,
+          readOnlyRootFilesystem: true,
+          capabilities: { drop: ["ALL"] },
+        },
+      },
+    ],
+  };
+}
+
+/** The operator's own command line, read by settings.ts. */
+export function operatorArguments({
+  namespace,
+  trainerImage,
+  store,
+  denyPrivateSources,
+}: Installation): string[] {
+  return [
+    `--namespace=${namespace}`,
+    `--trainer-image=${trainerImage}`,
+    `--progress-host=${progressHost(namespace)}`,
+    `--store-size=${store.size}`,
+    `--store-access-mode=${store.accessMode}`,
+    ...(store.storageClassName === undefined
+      ? []
+      : [`--store-storage-class=${store.storageClassName}`]),
+    ...(denyPrivateSources ? ["--deny-private-sources"] : []),
+  ];
+}
+
+function printInstallation(args: string[]): void {
+  const { values } = parseArgs({
+    args,
+    options: {
+      namespace: { type: "string", default: DEFAULT_NAMESPACE },
+      "operator-image": { type: "string" },
+      "trainer-image": { type: "string" },
+      "store-size": { type: "string", default: "100Gi" },
+      "store-access-mode": { type: "string", default: "ReadWriteMany" },
+      "store-storage-class": { type: "string" },
+      "deny-private-sources": { type: "boolean", default: false },
+    },
+  });
+  const operatorImage = values["operator-image"];
+  const trainerImage = values["trainer-image"];
+  const accessMode = values["store-access-mode"];
+  if (operatorImage === undefined || trainerImage === undefined) {
+    throw new Error("--operator-image and --trainer-image are required");
+  }
+  if (accessMode !== "ReadWriteMany" && accessMode !== "ReadWriteOnce") {
+    throw new Error("--store-access-mode is ReadWriteMany or ReadWriteOnce");
+  }
+  const storageClassName = values["store-storage-class"];
+  const objects = installObjects({
+    namespace: values.namespace,
+    operatorImage,
+    trainerImage,
+    store: {
+      size: values["store-size"],
+      accessMode,
+      ...(storageClassName === undefined ? {} : { storageClassName }),
+    },
+    denyPrivateSources: values["deny-private-sources"],
+  });
+  console.log(objects.map((object) => stringify(object)).join("---\n"));
+}
+
+if (import.meta.main) printInstallation(process.argv.slice(2));
