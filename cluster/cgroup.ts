@@ -45,7 +45,8 @@ async function hierarchies(): Promise<string[]> {
   // Links such as cpuacct -> cpu,cpuacct name a hierarchy twice.
   return entries
     .filter((entry) => entry.isDirectory())
-    .map((entry) => join(mountPoint, entry.name));
+    .map((entry) => join(mountPoint, entry.name))
+    .filter((folder) => existsSync(join(folder, "cgroup.procs")));
 }
 
 function isUnified(): boolean {

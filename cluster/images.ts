@@ -1,0 +1,165 @@
+// Images of ours: built from a Dockerfile, kept in the registry's storage, and named by digest. The same inputs are built once.
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { buildah } from "./buildah.ts";
+import { contextDigest, contextFiles, copyContext } from "./context.ts";
+import { cacheFolder } from "./folders.ts";
+import { withLock } from "./lock.ts";
+import { installImagePackages } from "./packages.ts";
+import { freePorts } from "./port.ts";
+import { endProgram } from "./program.ts";
+import { registryName, registryProgram, startRegistry } from "./registry.ts";
+
+export { type Base, baseImage } from "./baseimage.ts";
+
+export interface ImageSpec {
+  /** For example `deeptrain/trainer`. */
+  readonly name: string;
+  readonly context: string;
+  /** What of the context belongs to the image: files or folders relative to it. Default all but .git, node_modules and caches. */
+  readonly inputs?: readonly string[];
+  /** Relative to the context. Default `Dockerfile`. */
+  readonly dockerfile?: string;
+  readonly buildArgs?: Readonly<Record<string, string>>;
+  readonly say?: (line: string) => void;
+}
+
+const certificates = "/etc/ssl/certs";
+const certificateFile = `${certificates}/ca-certificates.crt`;
+
+/** Builds and pushes an image unless these inputs were before; resolves to its reference by digest, for pods of any of our clusters. */
+export async function buildImage(spec: ImageSpec): Promise<string> {
+  const { name, context, inputs = ["."], dockerfile = "Dockerfile", buildArgs = {} } = spec;
+  await installImagePackages(spec.say ?? (() => {}));
+  const files = await contextFiles(context, [...inputs, dockerfile]);
+  const digest = await contextDigest(context, files);
+  const key = createHash("sha256")
+    .update(JSON.stringify([name, dockerfile, Object.entries(buildArgs).sort(), digest]))
+    .digest("hex")
+    .slice(0, 16);
+  return withLock(`image ${name}`, async () => {
+    const built = await builtBefore(name, key);
+    if (built !== undefined) return built;
+    spec.say?.(`building the image ${name}`);
+    await mkdir(cacheFolder("tmp"), { recursive: true });
+    const work = await mkdtemp(cacheFolder("tmp", "image-"));
+    try {
+      const staged = join(work, "context");
+      await copyContext(context, files, staged);
+      const local = `localhost/${name}:${key}`;
+      const recipe = join(work, "Dockerfile");
+      const text = await readFile(join(staged, dockerfile), "utf8");
+      await writeFile(recipe, withArguments(text, Object.keys(installerEnvironment())));
+      await buildah(
+        ["bud", ...buildFlags(buildArgs), "--file", recipe, "--tag", local, staged],
+        output(spec),
+      );
+      const reference = `${registryName}/${name}@${await push(local, name, key, work)}`;
+      await rememberBuilt(name, key, reference);
+      return reference;
+    } finally {
+      await rm(work, { recursive: true, force: true });
+    }
+  });
+}
+
+function buildFlags(buildArgs: Readonly<Record<string, string>>): string[] {
+  const environment = Object.entries(installerEnvironment());
+  return [
+    "--layers",
+    // Neither a user namespace nor a network of its own: a build works as on the machine itself, which may be a container.
+    ...["--isolation", "chroot", "--network", "host"],
+    ...(existsSync(certificates) ? ["--volume", `${certificates}:${certificates}:ro`] : []),
+    ...Object.entries(buildArgs).flatMap(([key, value]) => ["--build-arg", `${key}=${value}`]),
+    ...environment.flatMap(([key, value]) => ["--build-arg", `${key}=${value}`]),
+  ];
+}
+
+/** A Dockerfile whose every stage takes these arguments, which are then variables while it is built and no longer. */
+export function withArguments(dockerfile: string, names: readonly string[]): string {
+  const lines = names.map((name) => `ARG ${name}`).join("\n");
+  return dockerfile.replace(/^\s*FROM\s.*$/gim, (from) => `${from}\n${lines}`);
+}
+
+// The settings of pip, uv and npm that this machine has. Paths of this machine mean nothing inside, but for the certificates.
+function installerEnvironment(): Record<string, string> {
+  const isSetting = (key: string) =>
+    /^(PIP|UV|NPM_CONFIG)_/i.test(key) || /^(https?|no)_proxy$/i.test(key);
+  const settings = Object.entries(process.env).filter(
+    (entry): entry is [string, string] =>
+      isSetting(entry[0]) &&
+      entry[1] !== undefined &&
+      (!entry[1].startsWith("/") || entry[1].startsWith(certificates)),
+  );
+  return {
+    SSL_CERT_FILE: certificateFile,
+    PIP_CERT: certificateFile,
+    NODE_EXTRA_CA_CERTS: certificateFile,
+    ...Object.fromEntries(settings),
+  };
+}
+
+// zstd at level 1: gigabytes of libraries are pushed and pulled several times as fast as with gzip.
+async function push(local: string, name: string, tag: string, work: string): Promise<string> {
+  const address = "127.0.0.1";
+  const [port = 0] = await freePorts(1, address);
+  await startRegistry({ folder: work, address, port, daemon: false });
+  try {
+    const digestFile = join(work, "digest");
+    const compression = ["--compression-format", "zstd", "--compression-level", "1"];
+    const target = `docker://${address}:${port}/${name}:${tag}`;
+    await buildah([
+      "push",
+      "--tls-verify=false",
+      "--format",
+      "oci",
+      ...compression,
+      "--digestfile",
+      digestFile,
+      local,
+      target,
+    ]);
+    return (await readFile(digestFile, "utf8")).trim();
+  } finally {
+    await endProgram(work, registryProgram);
+  }
+}
+
+async function builtBefore(name: string, key: string): Promise<string | undefined> {
+  const reference = await readFile(recordFile(name, key), "utf8").catch(() => undefined);
+  if (reference === undefined) return undefined;
+  const hex = reference.split("@sha256:")[1] ?? "";
+  const inRegistry = cacheFolder(
+    "registry",
+    "docker",
+    "registry",
+    "v2",
+    "repositories",
+    name,
+    "_manifests",
+    "revisions",
+    "sha256",
+    hex,
+    "link",
+  );
+  return existsSync(inRegistry) ? reference : undefined;
+}
+
+async function rememberBuilt(name: string, key: string, reference: string): Promise<void> {
+  await mkdir(cacheFolder("images"), { recursive: true });
+  await writeFile(recordFile(name, key), reference);
+}
+
+function recordFile(name: string, key: string): string {
+  return cacheFolder("images", `${name.replaceAll("/", "-")}-${key}`);
+}
+
+function output({ say }: ImageSpec): { onOutput?: (text: string) => void } {
+  if (say === undefined) return {};
+  const onOutput = (text: string) => {
+    for (const line of text.trimEnd().split("\n")) say(line);
+  };
+  return { onOutput };
+}
