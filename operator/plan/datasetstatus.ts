@@ -1,0 +1,83 @@
+// How a Dataset stands, as its status and as events.
+
+import type { Dataset, DatasetReport, DatasetStatus } from "../../api/dataset.ts";
+import { type Claims, condition, conditions, outcomeClaims } from "./conditions.ts";
+import type { DatasetStanding } from "./dataset.ts";
+import type { EventNote } from "./plan.ts";
+
+export const datasetStatus = (
+  dataset: Dataset,
+  standing: DatasetStanding,
+  now: string,
+): DatasetStatus => {
+  const generation = dataset.metadata.generation ?? 0;
+  const { outcome, data, dataInputsHash, lastHandledRetry } = standing;
+  const summary = summaryOf(standing);
+  return {
+    observedGeneration: generation,
+    conditions: conditions(dataset.status?.conditions, datasetClaims(standing), {
+      generation,
+      now,
+    }),
+    ...(standing.import === undefined ? {} : { import: standing.import }),
+    ...(data === undefined ? {} : { data }),
+    ...(dataInputsHash === undefined ? {} : { dataInputsHash }),
+    ...(lastHandledRetry === undefined ? {} : { lastHandledRetry }),
+    ...(summary === undefined || outcome.is === "failed" ? {} : { summary }),
+  };
+};
+
+const datasetClaims = ({ outcome, data }: DatasetStanding): Claims => {
+  const [warning] = data?.warnings ?? [];
+  return {
+    ...outcomeClaims(outcome),
+    Accepted:
+      outcome.is === "failed" && outcome.reason === "InputInvalid"
+        ? { status: "False", reason: outcome.reason, message: outcome.message }
+        : { status: "True", reason: "Accepted", message: "the spec is valid" },
+    ...(warning === undefined
+      ? {}
+      : {
+          DataWarning: {
+            status: "True",
+            reason: warning.reason,
+            message: (data?.warnings ?? []).map(({ message }) => message).join("; "),
+          },
+        }),
+  };
+};
+
+const summaryOf = ({ data, import: current }: DatasetStanding): string | undefined => {
+  if (current?.phase !== undefined) {
+    const { phase, done, total } = current;
+    const share = total === undefined || total === 0 ? "" : ` ${percent(done ?? 0, total)}%`;
+    return `${phase}${share}`;
+  }
+  return data === undefined ? undefined : dataSummary(data);
+};
+
+const percent = (done: number, total: number): number =>
+  Math.min(100, Math.floor((100 * done) / total));
+
+/** `70000 items, 10 concepts`. */
+const dataSummary = ({ items, concepts }: DatasetReport): string => {
+  const count = items.train + items.validation + items.test;
+  return `${count} ${count === 1 ? "item" : "items"}, ${concepts.length} ${concepts.length === 1 ? "concept" : "concepts"}`;
+};
+
+/** An event where Ready's status or reason changes to something that people want to be told of. */
+export const transition = (dataset: Dataset, { outcome }: DatasetStanding): EventNote[] => {
+  const before = condition(dataset.status, "Ready");
+  if (before?.reason === outcome.reason && before.status === outcomeClaims(outcome).Ready?.status) {
+    return [];
+  }
+  const { reason, message } = outcome;
+  if (outcome.is === "ready") return [{ type: "Normal", reason, message }];
+  if (outcome.is === "failed") return [{ type: "Warning", reason, message }];
+  if (reason === "Importing") {
+    return before?.reason === "RetryingAfterFailure" || before === undefined
+      ? [{ type: "Normal", reason: "ImportStarted", message }]
+      : [];
+  }
+  return [{ type: "Warning", reason, message }];
+};

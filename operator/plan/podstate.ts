@@ -1,0 +1,268 @@
+// What a Job and its pods are doing, in one value. Terminal only on the Job conditions Complete and Failed, and only
+// when no pod is left running: the interim conditions come before the pods are gone.
+
+import { exitCode, type Reason } from "../../api/reasons.ts";
+import { oneLine } from "./conditions.ts";
+import type { Event, Job, Pod } from "./kubernetes.ts";
+import { CONTAINER } from "./trainerpod.ts";
+
+/** How long a Job without pods, or a pod without a container, is given before its events are read. */
+export const EVENTS_AFTER_MS = 15_000;
+/** How often they are read again while nothing else changes. */
+const EVENTS_AGAIN_MS = 30_000;
+const DETAIL_MAX_CHARS = 400;
+
+export interface PodFacts {
+  uid: string;
+  node?: string;
+  /** By digest, as the kubelet reports it. */
+  image?: string;
+  startedAt?: string;
+  finishedAt?: string;
+}
+
+export type PodState =
+  /** No container has started. */
+  | { is: "waiting"; reason: Reason; message: string }
+  | { is: "running"; pod: PodFacts }
+  /** Deleted, but a pod is still there; or ended, but a pod is not. */
+  | { is: "stopping" }
+  | { is: "ended"; end: JobEnd };
+
+export interface JobEnd {
+  succeeded: boolean;
+  deadlineExceeded: boolean;
+  outOfMemory: boolean;
+  /** Absent where the pod was gone before it was read. */
+  exitCode?: number;
+  /** What the container left as its termination message. */
+  terminationMessage?: string;
+  /** The Job's own words, for people. */
+  message?: string;
+  pod?: PodFacts;
+  finishedAt?: string;
+}
+
+export interface Observed {
+  job: Job;
+  /** The pods of this Job. */
+  pods: readonly Pod[];
+  /** Events of the Job and of its pods; read only when `wantsEvents` says so. */
+  events: readonly Event[];
+}
+
+export const podState = ({ job, pods, events }: Observed): PodState => {
+  const left = pods.filter(isLeft);
+  const ended = jobCondition(job, "Complete") ?? jobCondition(job, "Failed");
+  if (ended !== undefined) {
+    if (left.length > 0) return { is: "stopping" };
+    return { is: "ended", end: jobEnd(job, pods) };
+  }
+  if (job.metadata.deletionTimestamp !== undefined) return { is: "stopping" };
+  if (job.spec.suspend === true) {
+    return { is: "waiting", reason: "Queued", message: "the Job is suspended by a queue" };
+  }
+  const pod = newest(left);
+  if (pod === undefined) return withoutPod(pods, events);
+  if (hasStarted(pod)) return { is: "running", pod: podFacts(pod) };
+  return waiting(pod, events);
+};
+
+/** Not finished: it may still hold the store. */
+export const isLeft = (pod: Pod): boolean =>
+  pod.status?.phase !== "Succeeded" && pod.status?.phase !== "Failed";
+
+/** True where the reason for waiting is in events alone. */
+export const wantsEvents = (job: Job, pods: readonly Pod[], now: string): boolean => {
+  if (isFinished(job) || job.spec.suspend === true) return false;
+  const pod = newest(pods.filter(isLeft));
+  const since = pod === undefined ? job.metadata.creationTimestamp : scheduledAt(pod);
+  return (
+    since !== undefined &&
+    Date.parse(now) - Date.parse(since) >= EVENTS_AFTER_MS &&
+    (pod === undefined || !hasStarted(pod))
+  );
+};
+
+/** When to look at the events of a Job that waits, in milliseconds. */
+export const eventsDueMs = (job: Job, pods: readonly Pod[], now: string): number => {
+  const pod = newest(pods.filter(isLeft));
+  const since = (pod && scheduledAt(pod)) ?? job.metadata.creationTimestamp;
+  const due = Date.parse(since) + EVENTS_AFTER_MS - Date.parse(now);
+  return due > 0 ? due : EVENTS_AGAIN_MS;
+};
+
+export const isFinished = (job: Job): boolean =>
+  jobCondition(job, "Complete") !== undefined || jobCondition(job, "Failed") !== undefined;
+
+const jobCondition = (job: Job, type: string) =>
+  job.status?.conditions?.find((each) => each.type === type && each.status === "True");
+
+const newest = (pods: readonly Pod[]): Pod | undefined =>
+  pods.reduce<Pod | undefined>(
+    (best, pod) =>
+      best === undefined ||
+      pod.metadata.creationTimestamp > best.metadata.creationTimestamp ||
+      (pod.metadata.creationTimestamp === best.metadata.creationTimestamp &&
+        pod.metadata.name > best.metadata.name)
+        ? pod
+        : best,
+    undefined,
+  );
+
+const containerOf = (pod: Pod) =>
+  pod.status?.containerStatuses?.find((container) => container.name === CONTAINER);
+
+const hasStarted = (pod: Pod): boolean => {
+  const state = containerOf(pod)?.state;
+  return state?.running !== undefined || state?.terminated !== undefined;
+};
+
+const scheduledAt = (pod: Pod): string | undefined =>
+  pod.status?.conditions?.find((each) => each.type === "PodScheduled" && each.status === "True")
+    ?.lastTransitionTime ?? undefined;
+
+const podFacts = (pod: Pod): PodFacts => {
+  const container = containerOf(pod);
+  const startedAt = container?.state?.running?.startedAt ?? container?.state?.terminated?.startedAt;
+  const finishedAt = container?.state?.terminated?.finishedAt;
+  return {
+    uid: pod.metadata.uid,
+    ...(pod.spec.nodeName ? { node: pod.spec.nodeName } : {}),
+    ...(container?.imageID ? { image: container.imageID.slice(0, 512) } : {}),
+    ...(startedAt ? { startedAt } : {}),
+    ...(finishedAt ? { finishedAt } : {}),
+  };
+};
+
+const withoutPod = (pods: readonly Pod[], events: readonly Event[]): PodState => {
+  const refused = lastEvent(events, ["FailedCreate"]);
+  if (refused === undefined) {
+    const message =
+      pods.length > 0 ? "a disrupted pod is being replaced" : "the pod is being created";
+    return { is: "waiting", reason: "Starting", message };
+  }
+  const detail = oneLine(refused.message?.replace(/^Error creating: /, "") ?? "", DETAIL_MAX_CHARS);
+  return {
+    is: "waiting",
+    reason: /exceeded quota/.test(detail) ? "QuotaExceeded" : "AdmissionDenied",
+    message: `the pod is refused: ${detail}`,
+  };
+};
+
+const pullFailures = ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"];
+const startFailures = ["CreateContainerConfigError", "CreateContainerError", "RunContainerError"];
+
+const waiting = (pod: Pod, events: readonly Event[]): PodState => {
+  const scheduled = pod.status?.conditions?.find((each) => each.type === "PodScheduled");
+  if (scheduled?.status === "False") {
+    if (scheduled.reason === "SchedulingGated") {
+      return { is: "waiting", reason: "Queued", message: "the pod waits at a scheduling gate" };
+    }
+    return {
+      is: "waiting",
+      reason: "Unschedulable",
+      message: `no node takes the pod: ${oneLine(scheduled.message ?? "no reason is given", DETAIL_MAX_CHARS)}`,
+    };
+  }
+  const held = containerOf(pod)?.state?.waiting;
+  if (held?.reason !== undefined && pullFailures.includes(held.reason)) {
+    return { is: "waiting", reason: "ImagePullFailed", message: pullMessage(held.message) };
+  }
+  if (held?.reason !== undefined && startFailures.includes(held.reason)) {
+    return {
+      is: "waiting",
+      reason: "ContainerConfigError",
+      message: `the container cannot start: ${oneLine(held.message ?? held.reason, DETAIL_MAX_CHARS)}`,
+    };
+  }
+  const mount = lastEvent(events, ["FailedMount", "FailedAttachVolume", "FailedMapVolume"]);
+  if (mount !== undefined) {
+    return {
+      is: "waiting",
+      reason: "VolumeMountFailed",
+      message: `a volume cannot be mounted: ${oneLine(mount.message ?? "", DETAIL_MAX_CHARS)}`,
+    };
+  }
+  return { is: "waiting", reason: "Starting", message: "the pod is starting" };
+};
+
+/** The kubelet alternates between the error and "Back-off ...: ErrImagePull: <the error>": one message for both. */
+const pullMessage = (message = "no reason is given"): string => {
+  const cause = message.replace(/^Back-off pulling image "[^"]*"(: ErrImagePull: )?/, "");
+  return `the image cannot be pulled: ${oneLine(cause === "" ? message : cause, DETAIL_MAX_CHARS)}`;
+};
+
+const lastEvent = (events: readonly Event[], reasons: readonly string[]): Event | undefined =>
+  events
+    .filter((event) => event.reason !== undefined && reasons.includes(event.reason))
+    .sort((a, b) => (eventTime(a) < eventTime(b) ? -1 : 1))
+    .at(-1);
+
+const eventTime = (event: Event): string => event.lastTimestamp ?? event.eventTime ?? "";
+
+const jobEnd = (job: Job, pods: readonly Pod[]): JobEnd => {
+  const complete = jobCondition(job, "Complete");
+  const failed = jobCondition(job, "Failed");
+  // A disrupted pod was replaced: the last one is the one whose end ended the Job.
+  const pod = newest(pods);
+  const terminated = pod === undefined ? undefined : containerOf(pod)?.state?.terminated;
+  const finishedAt =
+    terminated?.finishedAt ??
+    job.status?.completionTime ??
+    (complete ?? failed)?.lastTransitionTime ??
+    undefined;
+  return {
+    succeeded: complete !== undefined,
+    deadlineExceeded: failed?.reason === "DeadlineExceeded",
+    outOfMemory: terminated?.reason === "OOMKilled",
+    ...(terminated === undefined ? {} : { exitCode: terminated.exitCode }),
+    ...(terminated?.message === undefined ? {} : { terminationMessage: terminated.message }),
+    ...(failed?.message === undefined
+      ? {}
+      : { message: oneLine(failed.message, DETAIL_MAX_CHARS) }),
+    ...(pod === undefined ? {} : { pod: podFacts(pod) }),
+    ...(finishedAt === undefined ? {} : { finishedAt }),
+  };
+};
+
+/** Why a Job failed, where its record does not say. */
+export interface Failure {
+  reason: Reason;
+  message: string;
+  /** `never`: the same would fail again. `free`: not the training's fault, so it is not counted. */
+  retry: "counted" | "free" | "never";
+}
+
+export const failureOf = (
+  end: JobEnd,
+  asked: { memory: string; crash: "TrainingFailed" | "ImportFailed" },
+): Failure => {
+  if (end.deadlineExceeded) {
+    return { reason: "DeadlineExceeded", message: "it ran past its deadline", retry: "never" };
+  }
+  if (end.outOfMemory) {
+    const message = `it needed more than its limit of ${asked.memory} memory`;
+    return { reason: "OutOfMemory", message, retry: "never" };
+  }
+  switch (end.exitCode) {
+    case undefined:
+      return { reason: "PodLost", message: "its pod is gone without a record", retry: "counted" };
+    case exitCode.published:
+      return { reason: asked.crash, message: "the Job failed after it ended", retry: "counted" };
+    case exitCode.inputAtFault:
+      return { reason: "InputInvalid", message: "its input is at fault", retry: "never" };
+    case exitCode.diverged:
+      return { reason: "Diverged", message: "the training diverged", retry: "never" };
+    case exitCode.stoppedBySignal:
+      return { reason: "Preempted", message: "its pod was stopped", retry: "free" };
+    case 137:
+      return { reason: "PodLost", message: "its process was killed (SIGKILL)", retry: "counted" };
+    default:
+      return {
+        reason: asked.crash,
+        message: `it crashed with exit code ${end.exitCode}`,
+        retry: "counted",
+      };
+  }
+};

@@ -1,0 +1,127 @@
+// The Jobs of a version: the training of one attempt, and the inspection that repeats a lost record.
+
+import type { DeepModelSpec } from "../../api/deepmodel.ts";
+import { datasetPath, label, podPath, versionPath } from "../../api/group.ts";
+import type { ModelVersion } from "../../api/modelversion.ts";
+import type { InspectRun, TrainRun } from "../../api/run.ts";
+import { type Placement, resourceQuantities } from "./placement.ts";
+import type { Manifest, Settings } from "./plan.ts";
+import { ownerReference } from "./plan.ts";
+import { type TrainerJob, trainerJob } from "./trainerpod.ts";
+
+export const trainingJobName = (version: string, attempt: number): string =>
+  `${version}-a${attempt}`;
+export const inspectJobName = (version: string, attempt: number): string =>
+  `${trainingJobName(version, attempt)}-inspect`;
+
+export interface AttemptInputs {
+  version: ModelVersion;
+  attempt: number;
+  placement: Placement;
+  /** Fixed at the first attempt, so that a resumed run is bit-equal. */
+  threads: number;
+  gates: DeepModelSpec["gates"];
+  oneNode: boolean;
+}
+
+export const trainingJob = (inputs: AttemptInputs, settings: Settings): Manifest => {
+  const { version, placement } = inputs;
+  const { spec, metadata } = version;
+  const run: TrainRun = {
+    task: "train",
+    ...runBase(inputs, settings),
+    inputsHash: spec.inputsHash,
+    template: spec.template,
+    templateRevision: spec.templateRevision,
+    hyperparameters: spec.hyperparameters,
+    seed: spec.seed,
+    concepts: spec.concepts,
+    dataset: {
+      path: podPath.data,
+      digest: spec.dataset.digest,
+      splitDigest: spec.dataset.splitDigest,
+    },
+    base: spec.base,
+    output: podPath.output,
+    threads: inputs.threads,
+    gpus: placement.gpus,
+    gatedMetrics: gatedMetrics(inputs.gates),
+  };
+  return trainerJob(
+    {
+      ...common(inputs, "train", trainingJobName(metadata.name, inputs.attempt)),
+      run,
+      store: [
+        {
+          subPath: datasetPath(metadata.namespace, spec.dataset.digest),
+          mountPath: podPath.data,
+          readOnly: true,
+        },
+        outputMount(version, false),
+      ],
+      resources: resourceQuantities(placement),
+      ...(placement.activeDeadlineSeconds === undefined
+        ? {}
+        : { activeDeadlineSeconds: placement.activeDeadlineSeconds }),
+    },
+    settings,
+  );
+};
+
+export const inspectJob = (inputs: AttemptInputs, settings: Settings): Manifest => {
+  const { version } = inputs;
+  const run: InspectRun = {
+    task: "inspect",
+    ...runBase(inputs, settings),
+    inputsHash: version.spec.inputsHash,
+    output: podPath.output,
+    gatedMetrics: gatedMetrics(inputs.gates),
+  };
+  return trainerJob(
+    {
+      ...common(inputs, "inspect", inspectJobName(version.metadata.name, inputs.attempt)),
+      run,
+      store: [outputMount(version, true)],
+      resources: { cpu: "1", memory: "1Gi" },
+      activeDeadlineSeconds: 3600,
+    },
+    settings,
+  );
+};
+
+const runBase = ({ version, attempt }: AttemptInputs, settings: Settings) => ({
+  object: {
+    namespace: version.metadata.namespace,
+    name: version.metadata.name,
+    uid: version.metadata.uid,
+  },
+  attempt,
+  ...(settings.progressUrl === undefined ? {} : { progressUrl: settings.progressUrl }),
+});
+
+const common = (
+  { version, attempt, placement, oneNode }: AttemptInputs,
+  task: "train" | "inspect",
+  name: string,
+): Pick<TrainerJob, "namespace" | "name" | "owner" | "labels" | "scheduling" | "oneNode"> => ({
+  namespace: version.metadata.namespace,
+  name,
+  owner: ownerReference("ModelVersion", version.metadata),
+  labels: {
+    [label.task]: task,
+    [label.model]: version.spec.model.name,
+    [label.version]: version.metadata.name,
+    [label.attempt]: String(attempt),
+  },
+  scheduling: placement.scheduling,
+  oneNode,
+});
+
+const outputMount = (version: ModelVersion, readOnly: boolean) => ({
+  subPath: versionPath(version.metadata.namespace, version.spec.model, version.spec.number),
+  mountPath: podPath.output,
+  readOnly,
+});
+
+const gatedMetrics = (gates: DeepModelSpec["gates"]): string[] =>
+  [...new Set(gates?.map((gate) => gate.metric))].sort();
