@@ -22,6 +22,8 @@ export const annotation = {
   run: `${GROUP}/run`,
   /** On a pod template: the PEM of the CA that signed the progress endpoint's certificate. */
   ca: `${GROUP}/ca`,
+  /** On a training Job: what it asked of the cluster (JSON, `operator/plan/placement.ts`). */
+  placement: `${GROUP}/placement`,
   /** On a DeepModel or a Dataset, by the user: a new value asks for another attempt at what failed. */
   retry: `${GROUP}/retry`,
   /** On a DeepModel, by the user: a new value accepts a change that `retrainOn` does not list. */

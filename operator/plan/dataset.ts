@@ -46,6 +46,8 @@ type Import = NonNullable<DatasetStatus["import"]>;
 /** How things stand after this pass: what the status is made of. */
 export interface DatasetStanding {
   outcome: Outcome;
+  /** The spec itself cannot work. */
+  rejected?: true;
   import?: Import;
   data?: DatasetReport;
   dataInputsHash?: string;
@@ -76,7 +78,8 @@ const nextStep = (world: DatasetWorld): Step => {
   const { dataset } = world;
   const problem = datasetProblem(dataset);
   if (problem !== undefined) {
-    return { standing: { ...kept(dataset), outcome: { is: "failed", ...problem } }, effects: [] };
+    const outcome: Outcome = { is: "failed", ...problem };
+    return { standing: { ...kept(dataset), rejected: true, outcome }, effects: [] };
   }
   const inputsHash = importInputsHash(dataset.spec);
   const current = currentImport(dataset, inputsHash);
@@ -125,7 +128,8 @@ const currentImport = (dataset: Dataset, inputsHash: string): Import => {
 
 /** Its attempt was begun and has not been judged yet. */
 const isRunning = (dataset: Dataset, current: Import): boolean =>
-  current.retryAt === undefined && !isTrue(dataset.status, "Stalled");
+  current.retryAt === undefined &&
+  !(isTrue(dataset.status, "Stalled") && isTrue(dataset.status, "Accepted"));
 
 const bare = ({ inputsHash, attempt, counted, job, jobUid }: Import): Import => ({
   inputsHash,

@@ -27,12 +27,12 @@ export const datasetStatus = (
   };
 };
 
-const datasetClaims = ({ outcome, data }: DatasetStanding): Claims => {
+const datasetClaims = ({ outcome, data, rejected }: DatasetStanding): Claims => {
   const [warning] = data?.warnings ?? [];
   return {
     ...outcomeClaims(outcome),
     Accepted:
-      outcome.is === "failed" && outcome.reason === "InputInvalid"
+      rejected
         ? { status: "False", reason: outcome.reason, message: outcome.message }
         : { status: "True", reason: "Accepted", message: "the spec is valid" },
     ...(warning === undefined

@@ -1,10 +1,22 @@
-// What the planners read of Kubernetes' own objects. Loose: what is not read is not judged, and a value that this
-// release does not know is a string like any other.
+// What the planners read of Kubernetes' own objects, and nothing else: these are also the copies that are kept in
+// memory. What is not read is not judged, and a value that this release does not know is a string like any other.
 
 import { z } from "zod";
-import { ObjectMeta } from "../../api/objectmeta.ts";
+import { annotation } from "../../api/group.ts";
+import { OwnerReference } from "../../api/objectmeta.ts";
 
-const condition = z.looseObject({
+const ObjectMeta = z.object({
+  name: z.string(),
+  namespace: z.string(),
+  uid: z.string(),
+  resourceVersion: z.string(),
+  creationTimestamp: z.string(),
+  deletionTimestamp: z.string().optional(),
+  labels: z.record(z.string(), z.string()).optional(),
+  ownerReferences: z.array(OwnerReference).optional(),
+});
+
+const condition = z.object({
   type: z.string(),
   status: z.string(),
   reason: z.string().optional(),
@@ -12,18 +24,20 @@ const condition = z.looseObject({
   lastTransitionTime: z.string().nullish(),
 });
 
-export const Job = z.looseObject({
-  metadata: ObjectMeta,
-  spec: z.looseObject({
+export const Job = z.object({
+  metadata: ObjectMeta.extend({
+    annotations: z.object({ [annotation.placement]: z.string().optional() }).optional(),
+  }),
+  spec: z.object({
     suspend: z.boolean().optional(),
-    template: z.looseObject({
-      spec: z.looseObject({
-        containers: z.array(z.looseObject({ name: z.string(), image: z.string().optional() })),
+    template: z.object({
+      spec: z.object({
+        containers: z.array(z.object({ name: z.string(), image: z.string().optional() })),
       }),
     }),
   }),
   status: z
-    .looseObject({
+    .object({
       conditions: z.array(condition).optional(),
       startTime: z.string().nullish(),
       completionTime: z.string().nullish(),
@@ -32,7 +46,7 @@ export const Job = z.looseObject({
 });
 export type Job = z.infer<typeof Job>;
 
-const terminated = z.looseObject({
+const terminated = z.object({
   exitCode: z.number(),
   reason: z.string().optional(),
   message: z.string().optional(),
@@ -40,25 +54,25 @@ const terminated = z.looseObject({
   finishedAt: z.string().nullish(),
 });
 
-const containerStatus = z.looseObject({
+const containerStatus = z.object({
   name: z.string(),
   imageID: z.string().optional(),
   state: z
-    .looseObject({
+    .object({
       waiting: z
-        .looseObject({ reason: z.string().optional(), message: z.string().optional() })
+        .object({ reason: z.string().optional(), message: z.string().optional() })
         .optional(),
-      running: z.looseObject({ startedAt: z.string().nullish() }).optional(),
+      running: z.object({ startedAt: z.string().nullish() }).optional(),
       terminated: terminated.optional(),
     })
     .optional(),
 });
 
-export const Pod = z.looseObject({
+export const Pod = z.object({
   metadata: ObjectMeta,
-  spec: z.looseObject({ nodeName: z.string().optional() }),
+  spec: z.object({ nodeName: z.string().optional() }),
   status: z
-    .looseObject({
+    .object({
       phase: z.string().optional(),
       reason: z.string().optional(),
       message: z.string().optional(),
@@ -69,8 +83,8 @@ export const Pod = z.looseObject({
 });
 export type Pod = z.infer<typeof Pod>;
 
-export const Event = z.looseObject({
-  involvedObject: z.looseObject({ kind: z.string().optional(), uid: z.string().optional() }),
+export const Event = z.object({
+  involvedObject: z.object({ kind: z.string().optional(), uid: z.string().optional() }),
   type: z.string().optional(),
   reason: z.string().optional(),
   message: z.string().optional(),
@@ -79,8 +93,8 @@ export const Event = z.looseObject({
 });
 export type Event = z.infer<typeof Event>;
 
-export const Claim = z.looseObject({
+export const Claim = z.object({
   metadata: ObjectMeta,
-  spec: z.looseObject({ accessModes: z.array(z.string()).optional() }),
+  spec: z.object({ accessModes: z.array(z.string()).optional() }),
 });
 export type Claim = z.infer<typeof Claim>;

@@ -1,8 +1,11 @@
 // What an attempt asks of the cluster: resources, scheduling, deadline, with their defaults. A digest of it tells
 // whether the user has changed any of it since.
 
+import { z } from "zod";
 import { canonicalDigest } from "../../api/canonical.ts";
 import type { DeepModelSpec } from "../../api/deepmodel.ts";
+import { annotation } from "../../api/group.ts";
+import type { Job } from "./kubernetes.ts";
 import { quantityValue } from "./quantity.ts";
 
 export interface Placement {
@@ -36,3 +39,31 @@ export const resourceQuantities = (placement: Placement): Record<string, string>
   memory: placement.memory,
   ...(placement.gpus > 0 ? { [placement.gpuResourceName]: String(placement.gpus) } : {}),
 });
+
+/** What an attempt was made with, as its Job tells it whatever became of the status or the DeepModel since. */
+const JobPlacement = z.object({
+  digest: z.string().max(71),
+  cpu: z.string().max(32),
+  memory: z.string().max(32),
+  gpus: z.int().min(0),
+  threads: z.int().min(1).max(1024),
+});
+export type JobPlacement = z.infer<typeof JobPlacement>;
+
+export const jobPlacement = (placement: Placement, threads: number): JobPlacement => ({
+  digest: placementDigest(placement),
+  cpu: placement.cpu,
+  memory: placement.memory,
+  gpus: placement.gpus,
+  threads,
+});
+
+/** Undefined where the annotation is missing or is no placement. */
+export const placementOfJob = (job: Job): JobPlacement | undefined => {
+  try {
+    const text = job.metadata.annotations?.[annotation.placement] ?? "";
+    return JobPlacement.safeParse(JSON.parse(text)).data;
+  } catch {
+    return undefined;
+  }
+};

@@ -78,7 +78,10 @@ export interface StoreSettings {
 }
 
 /** True where the object's controller is exactly this owner: the same UID, not the same name. */
-export const isOwnedBy = (object: { metadata: ObjectMeta }, uid: string): boolean =>
+export const isOwnedBy = (
+  object: { metadata: Pick<ObjectMeta, "ownerReferences"> },
+  uid: string,
+): boolean =>
   object.metadata.ownerReferences?.some(
     (owner) => owner.controller === true && owner.uid === uid,
   ) ?? false;

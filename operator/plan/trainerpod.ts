@@ -30,6 +30,7 @@ export interface TrainerJob {
   name: string;
   owner: OwnerReference;
   labels: Record<string, string>;
+  annotations?: Record<string, string>;
   run: RunFile;
   store: StoreMount[];
   /** The user's claim, mounted read-only at `podPath.source`. */
@@ -50,6 +51,7 @@ export const trainerJob = (job: TrainerJob, settings: Settings): Manifest => ({
     name: job.name,
     namespace: job.namespace,
     labels: ownLabels(job.labels),
+    ...(job.annotations === undefined ? {} : { annotations: job.annotations }),
     ownerReferences: [job.owner],
   },
   spec: {

@@ -1,10 +1,10 @@
 // The Jobs of a version: the training of one attempt, and the inspection that repeats a lost record.
 
 import type { DeepModelSpec } from "../../api/deepmodel.ts";
-import { datasetPath, label, podPath, versionPath } from "../../api/group.ts";
+import { annotation, datasetPath, label, podPath, versionPath } from "../../api/group.ts";
 import type { ModelVersion } from "../../api/modelversion.ts";
 import type { InspectRun, TrainRun } from "../../api/run.ts";
-import { type Placement, resourceQuantities } from "./placement.ts";
+import { jobPlacement, type Placement, resourceQuantities } from "./placement.ts";
 import type { Manifest, Settings } from "./plan.ts";
 import { ownerReference } from "./plan.ts";
 import { type TrainerJob, trainerJob } from "./trainerpod.ts";
@@ -50,6 +50,9 @@ export const trainingJob = (inputs: AttemptInputs, settings: Settings): Manifest
   return trainerJob(
     {
       ...common(inputs, "train", trainingJobName(metadata.name, inputs.attempt)),
+      annotations: {
+        [annotation.placement]: JSON.stringify(jobPlacement(placement, inputs.threads)),
+      },
       run,
       store: [
         {
