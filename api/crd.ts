@@ -216,7 +216,8 @@ export const kindSchema = (kind: Kind): StructuralSchema =>
       properties: {
         apiVersion: { type: "string", description: `The group and version: ${GROUP}/${VERSION}.` },
         kind: { type: "string", description: `The kind: ${kind.kind}.` },
-        metadata: { type: "object" },
+        // Named so that a rule may point to it.
+        metadata: { type: "object", properties: { name: { type: "string" } } },
         spec: structuralSchema(kind.spec),
         // An object that no controller has seen is in progress, not settled (kstatus).
         status: { ...structuralSchema(kind.status), default: { observedGeneration: -1 } },
