@@ -75,7 +75,10 @@ export class WorkQueue {
   /** Adds a key after so many milliseconds; of several such wishes the earliest counts. */
   addAfter(key: string, delayMs: number): void {
     if (this.#isShut) return;
-    if (!(delayMs > 0)) return this.add(key);
+    if (!(delayMs > 0)) {
+      this.add(key);
+      return;
+    }
     const at = performance.now() + delayMs;
     const known = this.#delayed.get(key);
     if (known !== undefined && known.at <= at) return;
