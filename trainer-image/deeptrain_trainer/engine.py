@@ -1,0 +1,277 @@
+"""The training loop. All that outlives a step is in `State`; all else is a pure function of the step."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .augment import DRAWS, augment
+from .checkpoint import Checkpoint, Checkpoints
+from .data import LabelledItems
+from .device import Device
+from .evaluate import validate
+from .failure import Failure, Stopped
+from .loss import classification_loss
+from .metrics import selection_metric
+from .models import Classifier
+from .optimizer import momentum_of, restore_momentum, set_lrate
+from .order import batch_items, derived_seed, uniforms
+from .pixels import Pixels
+from .report import Reporter, rounded
+from .run import TrainRun
+from .schedule import Schedule
+from .speed import Speed
+
+CHECKPOINT_SECONDS = 300.0
+REPORT_SECONDS = 3.0
+# Non-finite steps running, and validation loss over the first one after warm-up, that mean divergence.
+MOST_BAD_STEPS = 3
+MOST_LOSS_GROWTH = 10.0
+
+
+@dataclass
+class State:
+    """Where a training is. `epoch` counts closed epochs: evaluated, if that was due, and entered in the history."""
+
+    step: int = 0
+    epoch: int = 0
+    epoch_loss: float = 0.0
+    epoch_steps: int = 0
+    bad_steps: int = 0
+    best_value: float | None = None
+    best_epoch: int = 0
+    reference_loss: float | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Training:
+    """The parts of one training. `check_stop` raises Stopped after a SIGTERM."""
+
+    run: TrainRun
+    model: Classifier
+    optimizer: torch.optim.SGD
+    schedule: Schedule
+    device: Device
+    pixels: Pixels
+    labelled: LabelledItems
+    validation_pixels: Pixels
+    validation: LabelledItems
+    exclusive: bool
+    checkpoints: Checkpoints
+    reporter: Reporter
+    check_stop: Callable[[], None]
+    state: State = field(default_factory=State)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    saved: dict[str, int] | None = None
+
+
+def run_training(t: Training) -> None:
+    """Trains to the last epoch. A checkpoint of the very step is left behind when it is stopped."""
+    speed = Speed(t.run.hyperparameters.batch_size)
+    try:
+        while t.state.epoch < t.schedule.epochs:
+            _train_epoch(t, speed)
+            _close_epoch(t, speed)
+    except Stopped:
+        save_state(t)
+        raise Stopped(checkpoint=t.saved) from None
+    except Failure as failure:
+        if t.saved is not None:
+            failure.facts.setdefault("checkpoint", t.saved)
+        raise
+
+
+def _train_epoch(t: Training, speed: Speed) -> None:
+    """Steps until the end of the epoch that `state` is in."""
+    t.model.train()
+    end = (t.state.epoch + 1) * t.schedule.steps_per_epoch
+    last_report = last_save = time.monotonic()
+    with ThreadPoolExecutor(1, "batch") as loader:
+        waiting = loader.submit(load_batch, t, t.state.step)
+        while t.state.step < end:
+            t.check_stop()
+            began = time.monotonic()
+            batch, waiting = waiting.result(), _next_batch(t, loader, end)
+            loss = train_step(t, *batch)
+            now = time.monotonic()
+            speed.step(now - began)
+            _judge(t, loss)
+            if now - last_report >= REPORT_SECONDS and loss is not None:
+                t.reporter.send({"type": "step", **_position(t, speed), **_rates(t, loss)})
+                last_report = now
+            if now - last_save >= CHECKPOINT_SECONDS:
+                save_state(t)
+                last_save = now
+
+
+Batch = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.float32]]
+
+
+def load_batch(t: Training, step: int) -> Batch:
+    """Pixels, truth and random numbers of a step's images: a pure function of the step."""
+    chosen, passes = batch_items(
+        t.run.seed, step, t.run.hyperparameters.batch_size, len(t.labelled)
+    )
+    draws = uniforms(t.run.seed, passes, chosen, DRAWS)
+    return t.pixels.batch(chosen), t.labelled.truth[chosen], draws
+
+
+def _next_batch(t: Training, loader: ThreadPoolExecutor, end: int) -> Future[Batch]:
+    """The batch after the current one is made while that is trained on."""
+    return loader.submit(load_batch, t, min(t.state.step + 1, end - 1))
+
+
+def train_step(
+    t: Training, pixels: NDArray[np.uint8], truth: NDArray[np.bool_], draws: NDArray[np.float32]
+) -> float | None:
+    """One update. The loss, or None where loss or gradient are not finite: then the weights stay as they are."""
+    hyperparameters, device = t.run.hyperparameters, t.device.torch_device
+    images = augment(
+        torch.from_numpy(pixels).to(device),
+        torch.from_numpy(draws).to(device),
+        hyperparameters.average_horizontal_flips,
+    )
+    targets = torch.from_numpy(truth).to(device).float()
+    set_lrate(t.optimizer, t.schedule.lrate_at(t.state.step))
+    torch.manual_seed(derived_seed("dropout", t.run.seed, t.state.step))
+    with t.device.autocast():
+        logits = t.model(images)
+    loss = classification_loss(logits.float(), targets, hyperparameters.logreg)
+    t.optimizer.zero_grad()
+    loss.backward()
+    gradients = [p.grad for p in t.model.parameters() if p.grad is not None]
+    finite = torch.isfinite(loss) & torch.isfinite(torch.nn.utils.get_total_norm(gradients))
+    t.state.step += 1
+    if not finite.item():
+        return None
+    t.optimizer.step()
+    return loss.item()
+
+
+def _judge(t: Training, loss: float | None) -> None:
+    """Enters a step's loss; three that are not finite running mean divergence."""
+    if loss is not None:
+        t.state.epoch_loss += loss
+        t.state.epoch_steps += 1
+        t.state.bad_steps = 0
+        return
+    t.state.bad_steps += 1
+    if t.state.bad_steps >= MOST_BAD_STEPS:
+        raise _diverged(t, f"loss or gradient was not finite at {MOST_BAD_STEPS} steps running")
+
+
+def _close_epoch(t: Training, speed: Speed) -> None:
+    """Evaluates where that is due, enters the epoch in the history, and writes a checkpoint."""
+    state, epoch = t.state, t.state.epoch + 1
+    began = time.monotonic()
+    loss = state.epoch_loss / max(1, state.epoch_steps)
+    point: dict[str, Any] = {
+        "epoch": epoch,
+        "loss": rounded(loss),
+        "lrate": rounded(t.schedule.lrate_at(state.step - 1)),
+    }
+    if t.schedule.evaluates_after(epoch) and len(t.validation):
+        point["validation"] = _evaluate(t, epoch)
+        speed.evaluation(time.monotonic() - began)
+    elif epoch == t.schedule.epochs and not state.best_epoch:
+        _keep_weights(t, epoch)  # nothing was ever evaluated: the last epoch is exported
+    state.epoch, state.epoch_loss, state.epoch_steps = epoch, 0.0, 0
+    state.history.append(point)
+    save_state(t)
+    event = {"type": "epoch", **_position(t, speed), **point}
+    t.reporter.send({**event, "seconds": rounded(time.monotonic() - began, 4)})
+
+
+def _evaluate(t: Training, epoch: int) -> dict[str, float]:
+    """Metrics on the validation split; keeps the weights when they are the best so far, ties going to the later."""
+    state = t.state
+    names, logreg = t.run.concepts, t.run.hyperparameters.logreg
+    result = validate(
+        t.model,
+        t.device,
+        t.validation_pixels,
+        t.validation,
+        names,
+        logreg,
+        t.exclusive,
+        t.check_stop,
+    )
+    if state.step > t.schedule.warmup_steps:
+        if state.reference_loss is None:
+            state.reference_loss = result.loss
+        if not result.loss <= MOST_LOSS_GROWTH * state.reference_loss:
+            raise _diverged(
+                t,
+                f"the validation loss {result.loss:.4g} is over {MOST_LOSS_GROWTH:g} times the first after "
+                f"warm-up, {state.reference_loss:.4g}",
+            )
+    value = result.metrics.values.get(selection_metric(t.exclusive))
+    if value is None or state.best_value is None or value >= state.best_value:
+        state.best_value = value
+        _keep_weights(t, epoch)
+    return result.metrics.values
+
+
+def _keep_weights(t: Training, epoch: int) -> None:
+    t.state.best_epoch = epoch
+    t.best_weights = {name: v.detach().cpu().clone() for name, v in t.model.state_dict().items()}
+
+
+def _diverged(t: Training, what: str) -> Failure:
+    lrate = t.schedule.lrate
+    return Failure(
+        "Diverged",
+        f"Diverged at step {t.state.step}: {what}, with the learning rate {lrate:.6g}. "
+        f"Set spec.hyperparameters.lrate to {lrate / 2:.6g} or lower.",
+    )
+
+
+def save_state(t: Training) -> None:
+    """Writes a checkpoint of the very step."""
+    state = asdict(t.state)
+    step, best_epoch = state.pop("step"), state.pop("best_epoch")
+    t.checkpoints.save(
+        Checkpoint(
+            step,
+            state,
+            {name: v.detach().cpu().contiguous() for name, v in t.model.state_dict().items()},
+            {n: v.cpu().contiguous() for n, v in momentum_of(t.model, t.optimizer).items()},
+            {name: v.contiguous() for name, v in t.best_weights.items()},
+            best_epoch,
+        )
+    )
+    t.saved = {"epoch": t.state.epoch, "step": t.state.step}
+    t.reporter.send({"type": "checkpoint", **t.saved})
+
+
+def restore_state(t: Training, checkpoint: Checkpoint) -> None:
+    """Goes on from a checkpoint, bit by bit as if nothing had happened."""
+    t.state = State(step=checkpoint.step, best_epoch=checkpoint.best_epoch, **checkpoint.state)
+    t.model.load_state_dict(checkpoint.model)
+    restore_momentum(t.model, t.optimizer, checkpoint.optimizer)
+    t.best_weights = checkpoint.best
+    t.saved = {"epoch": t.state.epoch, "step": t.state.step}
+
+
+def _position(t: Training, speed: Speed | None = None) -> dict[str, Any]:
+    position: dict[str, Any] = {
+        "epoch": t.state.epoch,
+        "epochs": t.schedule.epochs,
+        "step": t.state.step,
+        "steps": t.schedule.steps,
+    }
+    if speed is not None:
+        left = t.schedule.evaluations_after(t.state.step) if len(t.validation) else 0
+        position |= speed.report(t.schedule.steps - t.state.step, left)
+    return position
+
+
+def _rates(t: Training, loss: float) -> dict[str, float]:
+    return {"loss": rounded(loss), "lrate": rounded(t.schedule.lrate_at(t.state.step - 1))}

@@ -1,0 +1,158 @@
+"""The artifact: two ONNX graphs, weights, concepts, metrics, and a manifest with the digests of all of them."""
+
+import contextlib
+import io
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from .augment import to_planes
+from .checkpoint import sync_directory, write_synced
+from .evaluate import probabilities
+from .failure import Failure
+from .models import Classifier
+from .preprocess import IR_VERSION, OPSET, open_session, preprocess_graph
+
+ARTIFACT = "artifact"
+MANIFEST = "manifest.json"
+PARITY_IMAGES = 64
+PARITY_TOLERANCE = 1e-3
+_FORMAT = 1
+# The exported batch size is free up to this.
+_MOST_BATCH = 1024
+
+
+class _Servable(nn.Module):
+    """uint8 [N, S, S, 3] to scores [N, C]."""
+
+    def __init__(self, model: Classifier, logreg: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.logreg = logreg
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return probabilities(self.model(to_planes(pixels)), self.logreg)
+
+
+def model_graph(model: Classifier, image_size: int, logreg: bool, concepts: list[str]) -> bytes:
+    """The model as one ONNX file: `pixels` uint8 [N, S, S, 3] to `scores` float [N, C], concepts as metadata."""
+    servable = _Servable(model, logreg).cpu().eval()
+    example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
+    batch = torch.export.Dim("batch", min=1, max=_MOST_BATCH)
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            servable,
+            (example,),
+            dynamo=True,
+            input_names=["pixels"],
+            output_names=["scores"],
+            dynamic_shapes=({0: batch},),
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    proto = program.model_proto
+    proto.ir_version = IR_VERSION
+    proto.producer_name = "deeptrain"
+    # Traces of the Python source are of no use to a server and name paths of this machine.
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output):
+        del value.metadata_props[:]
+    del proto.graph.metadata_props[:]
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = "concepts", json.dumps(concepts, ensure_ascii=False)
+    content: bytes = proto.SerializeToString(deterministic=True)
+    return content
+
+
+def exported_model(
+    graph: bytes, threads: int
+) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """The exported model under ONNX Runtime: uint8 [N, S, S, 3] to scores [N, C]."""
+    session = open_session(graph, threads)
+
+    def run(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] = session.run(["scores"], {"pixels": pixels})[0]
+        return scores
+
+    return run
+
+
+@torch.no_grad()
+def parity(
+    model: Classifier,
+    logreg: bool,
+    run_model: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    images: NDArray[np.uint8],
+) -> dict[str, Any]:
+    """Compares PyTorch with ONNX Runtime on real images. Raises Failure(ParityFailed)."""
+    expected = _Servable(model, logreg).cpu().eval()(torch.from_numpy(images)).numpy()
+    difference = float(np.abs(expected - run_model(images)).max())
+    if not difference <= PARITY_TOLERANCE:  # NaN must fail too
+        raise Failure(
+            "ParityFailed",
+            f"The exported model's scores differ from PyTorch's by {difference:.3g} on {len(images)} images, "
+            f"more than {PARITY_TOLERANCE}.",
+        )
+    return {
+        "images": len(images),
+        "largestDifference": difference,
+        "tolerance": PARITY_TOLERANCE,
+    }
+
+
+def artifact_files(
+    model: Classifier, graph: bytes, image_size: int, documents: dict[str, Any]
+) -> dict[str, bytes]:
+    """The content of every file but the manifest. `documents` are written as JSON under their names."""
+    files = {
+        "preprocess.onnx": preprocess_graph(image_size).SerializeToString(deterministic=True),
+        "model.onnx": graph,
+        "weights.safetensors": save({k: v.contiguous() for k, v in model.state_dict().items()}),
+    }
+    for name, document in documents.items():
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1)
+        files[name] = text.encode() + b"\n"
+    return files
+
+
+def publish(
+    output: Path, files: dict[str, bytes], facts: dict[str, Any], attempt: int
+) -> dict[str, Any]:
+    """Writes <output>/artifact, whole or not at all; `facts` become part of its manifest.
+
+    Returns the record's `artifact`.
+    """
+    temporary = output / f".artifact-{attempt}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    entries = []
+    for name, content in files.items():
+        digest = "sha256:" + write_synced(temporary / name, content)
+        entries.append({"path": name, "bytes": len(content), "digest": digest})
+    manifest = {"format": _FORMAT, **facts, "files": entries}
+    content = json.dumps(manifest, ensure_ascii=False, allow_nan=False, indent=1).encode()
+    digest = write_synced(temporary / MANIFEST, content)
+    sync_directory(temporary)
+    final = output / ARTIFACT
+    shutil.rmtree(final, ignore_errors=True)  # only a damaged one can be there
+    temporary.rename(final)
+    sync_directory(output)
+    size = len(content) + sum(len(content) for content in files.values())
+    return {"path": ARTIFACT, "digest": f"sha256:{digest}", "bytes": size}

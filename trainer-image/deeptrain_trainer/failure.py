@@ -1,0 +1,56 @@
+"""An expected way for a run to end: the reason of api/reasons.ts, a line for the user, an exit code."""
+
+from typing import Any
+
+EXIT_PUBLISHED = 0
+EXIT_CRASHED = 1
+EXIT_INPUT_AT_FAULT = 42
+EXIT_DIVERGED = 43
+EXIT_STOPPED = 143
+
+# Reasons that another attempt with the same inputs cannot cure.
+_INPUT_AT_FAULT = frozenset(
+    {
+        "BatchLargerThanData",
+        "BaseUnavailable",
+        "NoPositives",
+        "SingleConcept",
+        "InputInvalid",
+        "ChecksumMismatch",
+        "SourceForbidden",
+        "SourceNotFound",
+        "ArchiveInvalid",
+        "ArchiveTooLarge",
+        "NoData",
+        "ConceptsMismatch",
+        "InvalidDataToleranceExceeded",
+    }
+)
+
+
+class Failure(Exception):
+    """Ends a run as failed. `message` is one line without secrets: what is wrong, where, what to do.
+
+    `facts` are the record's further fields (api/record.ts), such as `checkpoint` or `badItems`.
+    """
+
+    def __init__(self, reason: str, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.facts = facts
+
+    @property
+    def exit_code(self) -> int:
+        """What the process exits with: 42 when the input is at fault, 43 when the training diverged."""
+        if self.reason == "Diverged":
+            return EXIT_DIVERGED
+        return EXIT_INPUT_AT_FAULT if self.reason in _INPUT_AT_FAULT else EXIT_CRASHED
+
+
+class Stopped(Exception):
+    """SIGTERM: what was done is kept, and the process exits with 143. `facts` as in Failure."""
+
+    def __init__(self, **facts: Any) -> None:
+        super().__init__("stopped by SIGTERM")
+        self.facts = facts

@@ -1,0 +1,128 @@
+"""Metrics of a classifier from its scores, by their names in api/metrics.ts. What has no support is absent."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .report import rounded
+
+Values = dict[str, float]
+
+
+@dataclass(frozen=True)
+class ClassifierMetrics:
+    """`concepts` has a row for each concept, in order. `confusion[i][j]`: items of concept i that were taken for j."""
+
+    values: Values
+    concepts: list[dict[str, Any]]
+    items: int
+    confusion: list[list[int]] = field(default_factory=list)
+
+
+def is_exclusive(truth: NDArray[np.bool_]) -> bool:
+    """Whether each item shows exactly one concept."""
+    return len(truth) > 0 and bool((truth.sum(1) == 1).all())
+
+
+def selection_metric(exclusive: bool) -> str:
+    """The headline metric, which chooses the exported epoch."""
+    return "top1" if exclusive else "macro_ap"
+
+
+def classifier_metrics(
+    scores: NDArray[np.float32],
+    truth: NDArray[np.bool_],
+    names: list[str],
+    exclusive: bool,
+    softmax: bool,
+) -> ClassifierMetrics:
+    """`scores` [N, C] in 0..1, `truth` [N, C]. `exclusive`: exactly one concept per item, all items alike."""
+    if len(scores) == 0:
+        return ClassifierMetrics({}, [], 0)
+    if exclusive:
+        # The concept that is predicted is the one with the highest score.
+        predicted = np.zeros_like(truth)
+        predicted[np.arange(len(scores)), scores.argmax(1)] = True
+    else:
+        predicted = scores >= 0.5
+    rows = [
+        _concept_row(name, scores[:, c], truth[:, c], predicted[:, c])
+        for c, name in enumerate(names)
+    ]
+    values: Values = {}
+    for metric, column in (("macro_f1", "f1"), ("macro_ap", "ap"), ("macro_roc_auc", "roc_auc")):
+        supported = [row[column] for row in rows if column in row]
+        if supported:
+            values[metric] = float(np.mean(supported))
+    confusion: list[list[int]] = []
+    if exclusive:
+        values |= _ranking(scores, truth, softmax)
+        confusion = _confusion(scores, truth)
+    else:
+        values.pop("macro_roc_auc", None)
+        values |= _best_threshold(scores, truth)
+    return ClassifierMetrics(_rounded(values), [_rounded(r) for r in rows], len(scores), confusion)
+
+
+def _ranking(scores: NDArray[np.float32], truth: NDArray[np.bool_], softmax: bool) -> Values:
+    concept = truth.argmax(1)
+    values = {"top1": float((scores.argmax(1) == concept).mean())}
+    if scores.shape[1] > 5:
+        five = np.argpartition(-scores, 4, axis=1)[:, :5]
+        values["top5"] = float((five == concept[:, None]).any(1).mean())
+    if softmax:  # sigmoid scores are no distribution over the concepts
+        chosen = scores[np.arange(len(scores)), concept].astype(np.float64)
+        values["log_loss"] = float(-np.log(np.maximum(chosen, 1e-12)).mean())
+    return values
+
+
+def _concept_row(
+    name: str,
+    scores: NDArray[np.float32],
+    truth: NDArray[np.bool_],
+    predicted: NDArray[np.bool_],
+) -> dict[str, Any]:
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    support = int(truth.sum())
+    hits = int((truth & predicted).sum())
+    row: dict[str, Any] = {"concept": name}
+    if predicted.any():
+        row["precision"] = hits / int(predicted.sum())
+    if support:
+        row["recall"] = hits / support
+        row["f1"] = 2 * hits / (support + int(predicted.sum()))
+        row["ap"] = float(average_precision_score(truth, scores))
+        if support < len(truth):
+            row["roc_auc"] = float(roc_auc_score(truth, scores))
+    row["support"] = support
+    return row
+
+
+def _confusion(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> list[list[int]]:
+    concepts = truth.shape[1]
+    pairs = truth.argmax(1) * concepts + scores.argmax(1)
+    counts = np.bincount(pairs, minlength=concepts * concepts)
+    table: list[list[int]] = counts.reshape(concepts, concepts).tolist()
+    return table
+
+
+def _best_threshold(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> Values:
+    """The one threshold, in steps of .01, at which the mean F1 of the concepts is highest."""
+    supported = truth.any(0)
+    if not supported.any():
+        return {}
+    scores, truth = scores[:, supported], truth[:, supported]
+    support = truth.sum(0)
+    thresholds = np.arange(1, 100) / 100
+    f1 = []
+    for threshold in thresholds:
+        predicted = scores >= threshold
+        f1.append(np.mean(2 * (truth & predicted).sum(0) / (support + predicted.sum(0))))
+    return {"best_f1_threshold": float(thresholds[int(np.argmax(f1))])}
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: rounded(v) if isinstance(v, float) else v for k, v in row.items()}

@@ -1,0 +1,102 @@
+"""EfficientNet-Lite0: EfficientNet-B0 with ReLU6, without squeeze-and-excitation.
+
+Written here because the bundled weights want what TensorFlow does (padding SAME, batch-norm epsilon 1e-3) and an
+input of (x - 127) / 128; with ImageNet's mean and deviation they lose ten points.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Expansion, kernel, first stride, output channels, repeats: table 1 of Tan & Le 2019.
+STAGES = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
+FEATURES = 1280
+
+
+class ConvNorm(nn.Module):
+    """Convolution with padding SAME, batch-norm and, where `act`, ReLU6. `size` is the side of its input."""
+
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        size: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        act: bool = True,
+    ) -> None:
+        super().__init__()
+        cells = -(-size // stride)
+        total = max(0, (cells - 1) * stride + kernel - size)
+        # SAME pads one more at the end than at the beginning; at stride 1 both are equal.
+        self.padding = (total // 2, total - total // 2) * 2
+        symmetric = total % 2 == 0
+        self.conv = nn.Conv2d(
+            *channels,
+            kernel,
+            stride,
+            padding=total // 2 if symmetric else 0,
+            groups=groups,
+            bias=False,
+        )
+        self.pads = not symmetric
+        self.norm = nn.BatchNorm2d(channels[1], eps=1e-3, momentum=0.01)
+        self.act = act
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, size, size] to [N, C', ceil(size / stride), ...]."""
+        if self.pads:
+            x = F.pad(x, self.padding)
+        x = self.norm(self.conv(x))
+        return F.relu6(x) if self.act else x
+
+
+class InvertedResidual(nn.Module):
+    """Expand, depthwise convolution, project; with a shortcut where the shape stays."""
+
+    def __init__(
+        self, channels: tuple[int, int], size: int, expansion: int, kernel: int, stride: int
+    ) -> None:
+        super().__init__()
+        inner = channels[0] * expansion
+        self.expand = ConvNorm((channels[0], inner), size) if expansion > 1 else nn.Identity()
+        self.depthwise = ConvNorm((inner, inner), size, kernel, stride, groups=inner)
+        self.project = ConvNorm((inner, channels[1]), -(-size // stride), act=False)
+        self.has_shortcut = stride == 1 and channels[0] == channels[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to [N, C', H / stride, W / stride]."""
+        y: Tensor = self.project(self.depthwise(self.expand(x)))
+        return x + y if self.has_shortcut else y
+
+
+class EfficientNetLite0(nn.Module):
+    """Pixels from 0 to 255 to 1280 features; built for one image_size, a multiple of 32."""
+
+    def __init__(self, image_size: int) -> None:
+        super().__init__()
+        self.stem = ConvNorm((3, 32), image_size, kernel=3, stride=2)
+        size, width = image_size // 2, 32
+        blocks: list[nn.Module] = []
+        for expansion, kernel, first_stride, channels, repeats in STAGES:
+            for repeat in range(repeats):
+                stride = first_stride if repeat == 0 else 1
+                blocks.append(InvertedResidual((width, channels), size, expansion, kernel, stride))
+                size, width = -(-size // stride), channels
+        self.blocks = nn.Sequential(*blocks)
+        self.head = ConvNorm((width, FEATURES), size)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Features [N, 1280]."""
+        x = self.head(self.blocks(self.stem((pixels - 127.0) / 128.0)))
+        return x.mean(dim=(2, 3))

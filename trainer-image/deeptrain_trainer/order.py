@@ -1,0 +1,58 @@
+"""Which images a step trains on, and their random numbers: pure functions of the seed and the position.
+
+Nothing here has a state, so a run that was killed and resumed at any step does exactly what an undisturbed one does.
+"""
+
+import hashlib
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def derived_seed(*parts: int | str) -> int:
+    """A 63-bit seed out of the parts."""
+    text = "/".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+
+@lru_cache(maxsize=2)
+def _permutation(seed: int, data_pass: int, items: int) -> NDArray[np.int64]:
+    key = derived_seed("order", seed, data_pass)
+    return np.random.Generator(np.random.Philox(key=key)).permutation(items)
+
+
+def batch_items(
+    seed: int, step: int, batch_size: int, items: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The items of step `step` (from 0) and the pass over the data that each belongs to.
+
+    Training reads one endless stream: pass 0 over all items in the order permutation(hash(seed, 0)), then pass 1, ...
+    """
+    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    passes = positions // items
+    chosen = np.empty(batch_size, np.int64)
+    for data_pass in np.unique(passes):
+        mine = passes == data_pass
+        chosen[mine] = _permutation(seed, int(data_pass), items)[positions[mine] % items]
+    return chosen, passes
+
+
+def uniforms(
+    seed: int, passes: NDArray[np.int64], chosen: NDArray[np.int64], count: int
+) -> NDArray[np.float32]:
+    """`count` numbers in [0, 1) for each item: the generator of item i in pass e is seeded by hash(seed, e, i)."""
+    state = np.uint64(derived_seed("augmentation", seed))
+    state = _mix(state + passes.astype(np.uint64) * _GOLDEN)
+    state = _mix(state ^ _mix(chosen.astype(np.uint64) + _GOLDEN))
+    draws = _mix(state[:, None] + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
+    return ((draws >> np.uint64(40)).astype(np.float32)) * np.float32(2**-24)
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

@@ -1,0 +1,117 @@
+"""The run file: everything a pod is told, checked against the schema that is generated from api/run.ts."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .failure import Failure
+
+_SCHEMA = Path(__file__).parent / "schema" / "run.json"
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """All resolved, under their published names. `lrate` is the effective learning rate."""
+
+    average_horizontal_flips: bool
+    base_gradient_multiplier: float
+    batch_size: int
+    image_size: int
+    init_epochs: int
+    step_epochs: int
+    logreg: bool
+    lrate: float
+    num_epochs: int
+    num_items_per_epoch: int
+    test_freq: int
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """Train one version: dataset and base in, checkpoints and a published artifact below `output`."""
+
+    uid: str
+    attempt: int
+    progress_url: str | None
+    inputs_hash: str
+    template: str
+    template_revision: int
+    hyperparameters: Hyperparameters
+    seed: int
+    concepts: list[str]
+    dataset_path: Path
+    dataset_digest: str
+    split_digest: str
+    base_id: str
+    base_digest: str | None
+    output: Path
+    threads: int
+    gpus: int
+
+
+@dataclass(frozen=True)
+class InspectRun:
+    """Verify the artifact below `output` and repeat its record."""
+
+    uid: str
+    attempt: int
+    progress_url: str | None
+    inputs_hash: str
+    output: Path
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """The run file as JSON that satisfies the schema. Raises Failure(InputInvalid) naming the field."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise Failure("InputInvalid", f"The run file {path} cannot be read: {error}.") from None
+    schema = json.loads(_SCHEMA.read_bytes())
+    # The schemas of the tasks are alternatives: judge by the one that is asked for, so that messages name a field.
+    task = document.get("task") if isinstance(document, dict) else None
+    alternatives = {s["properties"]["task"]["const"]: s for s in schema["oneOf"]}
+    if task not in alternatives:
+        raise Failure("InputInvalid", f"run file: task must be one of {', '.join(alternatives)}.")
+    error = best_match(Draft202012Validator(alternatives[task]).iter_errors(document))
+    if error is not None:
+        field = ".".join(str(part) for part in error.absolute_path) or "(root)"
+        raise Failure("InputInvalid", f"run file: {field}: {error.message[:500]}")
+    return dict(document)
+
+
+def train_run(document: dict[str, Any]) -> TrainRun:
+    """The typed form of a run file whose task is `train`."""
+    return TrainRun(
+        uid=document["object"]["uid"],
+        attempt=document["attempt"],
+        progress_url=document.get("progressUrl"),
+        inputs_hash=document["inputsHash"],
+        template=document["template"],
+        template_revision=document["templateRevision"],
+        hyperparameters=Hyperparameters(**document["hyperparameters"]),
+        seed=document["seed"],
+        concepts=document["concepts"],
+        dataset_path=Path(document["dataset"]["path"]),
+        dataset_digest=document["dataset"]["digest"],
+        split_digest=document["dataset"]["splitDigest"],
+        base_id=document["base"]["id"],
+        base_digest=document["base"].get("digest"),
+        output=Path(document["output"]),
+        threads=document["threads"],
+        gpus=document["gpus"],
+    )
+
+
+def inspect_run(document: dict[str, Any]) -> InspectRun:
+    """The typed form of a run file whose task is `inspect`."""
+    return InspectRun(
+        uid=document["object"]["uid"],
+        attempt=document["attempt"],
+        progress_url=document.get("progressUrl"),
+        inputs_hash=document["inputsHash"],
+        output=Path(document["output"]),
+    )

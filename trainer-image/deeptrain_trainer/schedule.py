@@ -1,0 +1,64 @@
+"""How long the training is and how its learning rate goes: pure functions of the hyperparameters and the step."""
+
+from dataclasses import dataclass
+
+from .run import Hyperparameters
+
+LRATE_DECAY = 0.3
+MOST_WARMUP_STEPS = 500
+WARMUP_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps are counted from 0, epochs from 0 while they run."""
+
+    epochs: int
+    steps_per_epoch: int
+    lrate: float
+    init_epochs: int
+    step_epochs: int
+    test_freq: int
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps over which the learning rate rises linearly from nearly nothing."""
+        return min(MOST_WARMUP_STEPS, int(self.steps * WARMUP_SHARE))
+
+    def drops(self, epoch: int) -> int:
+        """How often the learning rate has dropped when epoch `epoch` (from 0) runs."""
+        if epoch < self.init_epochs:
+            return 0
+        return 1 + (epoch - self.init_epochs) // self.step_epochs
+
+    def lrate_at(self, step: int) -> float:
+        """The learning rate with which step `step` is made."""
+        warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        return float(self.lrate * warmup * LRATE_DECAY ** self.drops(step // self.steps_per_epoch))
+
+    def evaluates_after(self, epoch: int) -> bool:
+        """Whether the validation split is evaluated when `epoch` epochs are finished."""
+        return epoch % self.test_freq == 0 or epoch == self.epochs
+
+    def evaluations_after(self, step: int) -> int:
+        """How many evaluations are still to come when `step` steps are done."""
+        finished = step // self.steps_per_epoch
+        return sum(self.evaluates_after(epoch) for epoch in range(finished + 1, self.epochs + 1))
+
+
+def schedule_of(hyperparameters: Hyperparameters, training_items: int) -> Schedule:
+    """An epoch is num_items_per_epoch items (0: the training split), rounded up to whole batches."""
+    items = hyperparameters.num_items_per_epoch or training_items
+    return Schedule(
+        epochs=hyperparameters.num_epochs,
+        steps_per_epoch=-(-items // hyperparameters.batch_size),
+        lrate=hyperparameters.lrate,
+        init_epochs=hyperparameters.init_epochs,
+        step_epochs=hyperparameters.step_epochs,
+        test_freq=hyperparameters.test_freq,
+    )
