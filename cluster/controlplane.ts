@@ -84,6 +84,9 @@ interface Context {
   readonly kubernetes: string;
 }
 
+// Until the controller manager has made it, no pod can be created.
+const firstServiceAccount = "/api/v1/namespaces/default/serviceaccounts/default";
+
 /** Starts a control plane and resolves when it is ready: about 4 s. */
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
   const context = await prepare(options);
@@ -204,7 +207,14 @@ function handle(context: Context, { admin, ca }: { admin: Certificate; ca: strin
           if ((await runningProgram(folder, program)) === undefined)
             throw new Error(`${program} is not running`);
         }
-        return (await get(`${url}/readyz`, { ca, client: admin })).status === 200;
+        const paths = [
+          "/readyz",
+          ...(options.controllerManager === true ? [firstServiceAccount] : []),
+        ];
+        const answers = await Promise.all(
+          paths.map((path) => get(url + path, { ca, client: admin })),
+        );
+        return answers.every((answer) => answer.status === 200);
       };
       const evidence = async () =>
         `${await logTail(folder, "etcd")}\n${await logTail(folder, "kube-apiserver")}`;
