@@ -52,7 +52,8 @@ export const PvcSource = z
       .string()
       .min(1)
       .max(1024)
-      .regex(/^[^/\0][^\0]*$/)
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+      .regex(/^[^\x00-\x1f\x7f]+$/)
       .optional()
       .describe("Directory or archive inside the claim, relative to its root. Default: the root."),
   })

@@ -2,7 +2,7 @@
 // predicate, with the same verdict (the table in test/contract holds both to it).
 
 import { z } from "zod";
-import { DatasetSource, Splits } from "./dataset.ts";
+import { DatasetSource, PvcSource, Splits } from "./dataset.ts";
 import { DeepModelSpec, Gate, Toleration } from "./deepmodel.ts";
 import { Hyperparameters } from "./hyperparameters.ts";
 import type { ValidationRule } from "./structural.ts";
@@ -186,6 +186,13 @@ export const datasetRules: readonly Rule[] = [
     holds: (self) => (self.http === undefined) !== (self.pvc === undefined),
     reason: "FieldValueInvalid",
     message: "set exactly one of http and pvc",
+  }),
+  ruleOn(PvcSource, "spec.source.pvc", {
+    rule: "!has(self.path) || !self.path.matches('^/|//|(^|/)[.][.]?(/|$)')",
+    holds: ({ path }) => path === undefined || !/^\/|\/\/|(^|\/)[.][.]?(\/|$)/.test(path),
+    fieldPath: ".path",
+    reason: "FieldValueInvalid",
+    message: "path must be relative to the root of the claim, without empty, . and .. parts",
   }),
   ruleOn(Splits.shape.ratios.unwrap(), "spec.splits.ratios", {
     rule: "self.train + self.validation + self.test > 0.999999 && self.train + self.validation + self.test < 1.000001",
