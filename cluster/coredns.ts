@@ -15,7 +15,7 @@ export async function coreDnsArgs(
   const config = join(folder, "Corefile");
   await writeFile(
     config,
-    `.:53 {
+    `cluster.local:53 in-addr.arpa:53 {
   bind ${network.gateway}
   errors
   kubernetes cluster.local in-addr.arpa {
@@ -23,7 +23,10 @@ export async function coreDnsArgs(
     pods insecure
     ttl 5
   }
-  # There is no internet here: say so at once instead of waiting for a server that does not answer.
+}
+# There is no internet here: say so at once instead of waiting for a server that does not answer.
+.:53 {
+  bind ${network.gateway}
   template ANY ANY {
     rcode NXDOMAIN
   }

@@ -52,8 +52,15 @@ function pod(metadata: object, script: string, more: object = {}) {
 /** Runs a script in a pod to its end and gives back what it printed. */
 async function output(podName: string, script: string): Promise<string> {
   await applyObjects(cluster.kubeconfig, [pod({ name: podName }, script)]);
-  await run("wait", "--for=jsonpath={.status.phase}=Succeeded", `pod/${podName}`, "--timeout=60s");
-  return run("logs", podName);
+  let phase = "";
+  const hasEnded = async () => {
+    phase = await run("get", "pod", podName, "-o", "jsonpath={.status.phase}");
+    return phase === "Succeeded" || phase === "Failed";
+  };
+  await waitUntil(hasEnded, { what: `the end of pod ${podName}`, timeoutMs: 60_000, everyMs: 200 });
+  const text = await run("logs", podName);
+  if (phase === "Failed") throw new Error(`pod ${podName} failed:\n${text}`);
+  return text;
 }
 
 async function buildTestImage(): Promise<string> {
@@ -119,9 +126,10 @@ describe("a node", () => {
   test("resolves and reaches a service and the API server from a pod, and a service from this machine", async () => {
     const server =
       "import http.server as h; h.ThreadingHTTPServer(('', 8080), h.SimpleHTTPRequestHandler).serve_forever()";
+    const readinessProbe = { httpGet: { port: 8080, path: "/" }, periodSeconds: 1 };
     await applyObjects(cluster.kubeconfig, [
       pod({ name: "web", labels: { app: "web" } }, server, {
-        containers: [{ ...container(server), workingDir: "/usr/share" }],
+        containers: [{ ...container(server), workingDir: "/usr/share", readinessProbe }],
       }),
       {
         apiVersion: "v1",
