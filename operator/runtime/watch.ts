@@ -7,7 +7,7 @@ import type { Cache, Stored } from "./cache.ts";
 import type { Client } from "./client.ts";
 import { eventsOf, type WatchEvent } from "./eventstream.ts";
 import { compareVersions, isKubeObject, isRecord } from "./object.ts";
-import { keyOf } from "./resource.ts";
+import { keyOf, type Resource } from "./resource.ts";
 
 export interface WatchOptions {
   /** One namespace; default all. */
@@ -23,6 +23,13 @@ export interface WatchOptions {
   readonly retry?: { readonly minMs: number; readonly maxMs: number };
   /** Told of every failure, and how long the pause is. */
   readonly onFailure?: (failure: { error: unknown; failures: number; pauseMs: number }) => void;
+}
+
+/** What health checks and metrics read of a watch, whatever its objects are. */
+export interface Watching {
+  readonly cache: { readonly resource: Resource; readonly synced: boolean; readonly size: number };
+  readonly silentMs: number;
+  readonly problem: string | undefined;
 }
 
 const RELIST_MS = 10 * 60_000;
