@@ -7,7 +7,6 @@ import { annotation } from "../../api/group.ts";
 import { importInputsHash } from "../../api/inputs.ts";
 import { BUDGET, backoffAfter } from "./attempts.ts";
 import { condition, isTrue, type Outcome } from "./conditions.ts";
-import { datasetProblem } from "./datasetproblem.ts";
 import { datasetStatus, transition } from "./datasetstatus.ts";
 import { type ImportFailure, importFailure } from "./importfailure.ts";
 import { importJob, importJobName } from "./importjob.ts";
@@ -24,6 +23,7 @@ import {
 } from "./plan.ts";
 import { eventsDueMs, isFinished, type JobEnd, podState } from "./podstate.ts";
 import { importRecord } from "./record.ts";
+import { datasetProblem } from "./specproblem.ts";
 import { isOneNode, storeClaim } from "./store.ts";
 
 export interface DatasetWorld {

@@ -31,10 +31,9 @@ const datasetClaims = ({ outcome, data, rejected }: DatasetStanding): Claims => 
   const [warning] = data?.warnings ?? [];
   return {
     ...outcomeClaims(outcome),
-    Accepted:
-      rejected
-        ? { status: "False", reason: outcome.reason, message: outcome.message }
-        : { status: "True", reason: "Accepted", message: "the spec is valid" },
+    Accepted: rejected
+      ? { status: "False", reason: outcome.reason, message: outcome.message }
+      : { status: "True", reason: "Accepted", message: "the spec is valid" },
     ...(warning === undefined
       ? {}
       : {

@@ -1,0 +1,332 @@
+// DeepModel: which version its spec and data want, whether a new one is made, and which one is ready.
+
+import type { Dataset } from "../../api/dataset.ts";
+import type { DeepModel, DeepModelStatus } from "../../api/deepmodel.ts";
+import { API_VERSION, annotation, label } from "../../api/group.ts";
+import type { ModelVersion, ModelVersionSpec } from "../../api/modelversion.ts";
+import { deepModelEvents, deepModelStatus } from "./deepmodelstatus.ts";
+import { isComplete, isUsable } from "./gates.ts";
+import {
+  type Effect,
+  isOwnedBy,
+  type Manifest,
+  ownerReference,
+  ownLabels,
+  type Plan,
+  type Refusal,
+} from "./plan.ts";
+import { versionsToRemove } from "./retention.ts";
+import { deepModelProblem, type Problem } from "./specproblem.ts";
+import {
+  answersForSpec,
+  type Inputs,
+  type ResolvedSpec,
+  resolveSpec,
+  type WantedInputs,
+  wantedInputs,
+} from "./wantedinputs.ts";
+
+export interface ModelWorld {
+  model: DeepModel;
+  /** The Dataset that `spec.datasetRef` names. */
+  dataset: Dataset | undefined;
+  /** ModelVersions that this DeepModel owns, and others of its name, which are never adopted. */
+  versions: readonly ModelVersion[];
+  refusals: readonly Refusal[];
+  now: string;
+}
+
+/** What was decided: all that the status is made of. */
+export interface Decision {
+  /** Versions that this very object owns, those about to be removed left out. */
+  versions: readonly ModelVersion[];
+  resolved?: ResolvedSpec;
+  /** The spec itself cannot work. */
+  rejected?: Problem;
+  /** These data cannot train this spec. */
+  impossible?: Problem;
+  /** What is waited for before a version can be made. */
+  waiting?: Problem;
+  hash?: string;
+  wantedSince?: string;
+  wantedGeneration?: number;
+  /** The version of the wanted hash: there, or about to be created. */
+  wanted?: { name: string; version: ModelVersion | undefined };
+  lastVersionNumber: number;
+  ready?: ModelVersion;
+  /** A version that answers for this spec with other data, ready while the wanted one is not. */
+  stand?: ModelVersion;
+  retrain?: string;
+  retry?: string;
+}
+
+interface Choice {
+  decision: Decision;
+  effects: Effect[];
+  nextMs?: number;
+}
+
+/** From the second version on a hash must be wanted for so long: one commit never trains twice. */
+export const STABLE_AFTER_MS = 10_000;
+const CONFLICT_AGAIN_MS = 30_000;
+const KEPT_DEFAULT = 5;
+
+export const planDeepModel = (world: ModelWorld): Plan<DeepModelStatus> => {
+  const { model, now } = world;
+  if (model.metadata.deletionTimestamp !== undefined) return { effects: [], events: [] };
+  const versions = world.versions.filter(
+    (version) =>
+      isOwnedBy(version, model.metadata.uid) && version.metadata.deletionTimestamp === undefined,
+  );
+  const { decision, effects, nextMs } = choose(world, versions);
+  const decided = withReady(model, world.dataset, decision);
+  const removed = versionsToRemove(versions, {
+    ready: decided.ready?.metadata.name,
+    wanted: decided.wanted?.name,
+    most: model.spec.versionsToKeep ?? KEPT_DEFAULT,
+  });
+  const status = deepModelStatus(model, world.dataset, decided, now);
+  return {
+    effects: [...effects, ...removed.map(removal)],
+    status,
+    events: deepModelEvents(model, status, effects, removed),
+    ...(nextMs === undefined ? {} : { nextMs }),
+  };
+};
+
+const removal = ({ metadata }: ModelVersion): Effect => ({
+  verb: "delete",
+  kind: "ModelVersion",
+  namespace: metadata.namespace,
+  name: metadata.name,
+  uid: metadata.uid,
+  foreground: false,
+});
+
+const annotated = (model: DeepModel, name: string): string | undefined =>
+  model.metadata.annotations?.[name]?.slice(0, 256);
+
+/** Which version is wanted. */
+const choose = (world: ModelWorld, versions: readonly ModelVersion[]): Choice => {
+  const { model, dataset } = world;
+  const { status } = model;
+  const lastVersionNumber = Math.max(
+    status?.lastVersionNumber ?? 0,
+    ...versions.map(({ spec }) => spec.number),
+  );
+  const base: Decision = {
+    versions,
+    lastVersionNumber,
+    ...heard("retry", annotated(model, annotation.retry) ?? status?.lastHandledRetry),
+    ...heard("retrain", annotated(model, annotation.retrain) ?? status?.lastHandledRetrain),
+  };
+  const rejected = deepModelProblem(model);
+  const resolved = resolveSpec(model, versions, dataset?.status?.data);
+  if (rejected !== undefined || resolved === undefined) {
+    const problem = rejected ?? {
+      reason: "TemplateUnknown",
+      message: "spec.templateRevision: there is no such revision",
+    };
+    return { decision: { ...base, rejected: problem }, effects: [] };
+  }
+  const wanted = wantedInputs(model, dataset, resolved);
+  if (wanted.is === "known") return known(world, { ...base, resolved }, resolved, wanted);
+  if (wanted.is === "impossible") {
+    return { decision: { ...base, resolved, impossible: wanted.problem }, effects: [] };
+  }
+  return unknown(world, { ...base, resolved }, wanted.waiting);
+};
+
+const heard = <K extends "retry" | "retrain">(key: K, value: string | undefined) =>
+  value === undefined ? {} : { [key]: value };
+
+/** The data cannot be seen. While the spec is the one that was decided upon, the decision stands. */
+const unknown = (world: ModelWorld, base: Decision, waiting: Problem): Choice => {
+  const { model } = world;
+  const { status } = model;
+  const version = base.versions.find(({ metadata }) => metadata.name === status?.wantedVersion);
+  if (version === undefined || status?.observedGeneration !== (model.metadata.generation ?? 0)) {
+    return { decision: withRetry(model, { ...base, waiting }, undefined), effects: [] };
+  }
+  const decision = {
+    ...base,
+    ...sinceWhen(world, version.spec.inputsHash),
+    wanted: named(version),
+  };
+  return { decision: withRetry(model, decision, version), effects: [] };
+};
+
+const named = (version: ModelVersion) => ({ name: version.metadata.name, version });
+
+const sinceWhen = (
+  { model, now }: ModelWorld,
+  hash: string,
+): Pick<Decision, "hash" | "wantedSince" | "wantedGeneration"> => {
+  const { status, metadata } = model;
+  const isSame = status?.wantedHash === hash;
+  return {
+    hash,
+    wantedSince: (isSame ? status.wantedSince : undefined) ?? now,
+    wantedGeneration: (isSame ? status.wantedGeneration : undefined) ?? metadata.generation ?? 0,
+  };
+};
+
+type Known = Extract<WantedInputs, { is: "known" }>;
+
+const known = (
+  world: ModelWorld,
+  base: Decision,
+  resolved: ResolvedSpec,
+  { inputs, isSettled, waiting }: Known,
+): Choice => {
+  const { model, now } = world;
+  const existing = base.versions
+    .filter(({ spec }) => spec.inputsHash === inputs.inputsHash)
+    .sort((a, b) => b.spec.number - a.spec.number)[0];
+  const since = sinceWhen(world, inputs.inputsHash);
+  if (existing !== undefined) {
+    const decision = withRetry(model, { ...base, ...since, wanted: named(existing) }, existing);
+    return { decision: isSettled ? decision : withoutRetrain(model, decision), effects: [] };
+  }
+  const fresh = { ...base, ...since };
+  if (!isSettled) {
+    const decision = { ...fresh, ...(waiting === undefined ? {} : { waiting }) };
+    return { decision: withoutRetrain(model, decision), effects: [] };
+  }
+  const answering = answeringVersion(world, base, resolved);
+  if (answering !== undefined && !mayRetrain(model)) {
+    const pending: Problem = {
+      reason: "RetrainPending",
+      message: `the data of Dataset ${model.spec.datasetRef.name} changed, and spec.retrainOn does not list data; set the annotation ${annotation.retrain} to a new value to train on them`,
+    };
+    return { decision: { ...fresh, waiting: pending }, effects: [] };
+  }
+  if (model.spec.suspend === true) {
+    return {
+      decision: answering === undefined ? fresh : withoutRetrain(model, fresh),
+      effects: [],
+    };
+  }
+  const steadyMs = Date.parse(now) - Date.parse(since.wantedSince ?? now);
+  if (base.lastVersionNumber > 0 && steadyMs < STABLE_AFTER_MS) {
+    const settling: Problem = {
+      reason: "Creating",
+      message: "a new version is made once its inputs have been the same for 10 s",
+    };
+    return {
+      decision: withoutRetrain(model, { ...fresh, waiting: settling }),
+      effects: [],
+      nextMs: STABLE_AFTER_MS - Math.max(0, steadyMs),
+    };
+  }
+  return create(world, fresh, inputs);
+};
+
+/** The version that answers for this spec with the data that were there before. */
+const answeringVersion = (
+  { model, dataset }: ModelWorld,
+  { versions }: Decision,
+  resolved: ResolvedSpec,
+): ModelVersion | undefined =>
+  versions
+    .filter((version) => isComplete(version) && answersForSpec(model, version, dataset, resolved))
+    .sort((a, b) => b.spec.number - a.spec.number)[0];
+
+const mayRetrain = (model: DeepModel): boolean =>
+  (model.spec.retrainOn ?? ["data"]).includes("data") ||
+  (annotated(model, annotation.retrain) !== undefined &&
+    annotated(model, annotation.retrain) !== model.status?.lastHandledRetrain);
+
+/** A permission to retrain that cannot be used yet is not used up. */
+const withoutRetrain = (model: DeepModel, { retrain: _, ...decision }: Decision): Decision => ({
+  ...decision,
+  ...heard("retrain", model.status?.lastHandledRetrain),
+});
+
+/** A retry is heard by the version it is meant for; the model says so after it. */
+const withRetry = (
+  model: DeepModel,
+  decision: Decision,
+  version: ModelVersion | undefined,
+): Decision => {
+  const asked = annotated(model, annotation.retry);
+  const isPending =
+    version?.status?.conditions !== undefined &&
+    !isComplete(version) &&
+    version.status.lastHandledRetry !== asked;
+  if (!isPending) return decision;
+  const { retry: _, ...rest } = decision;
+  return { ...rest, ...heard("retry", model.status?.lastHandledRetry) };
+};
+
+const create = (world: ModelWorld, fresh: Decision, inputs: Inputs): Choice => {
+  const { model, refusals } = world;
+  const number = fresh.lastVersionNumber + 1;
+  const name = versionName(model, number);
+  const [refusal] = refusals;
+  if (refusal !== undefined) {
+    const { reason, message } = refusal;
+    return {
+      decision: { ...withoutRetrain(model, fresh), waiting: { reason, message } },
+      effects: [],
+      nextMs: CONFLICT_AGAIN_MS,
+    };
+  }
+  return {
+    decision: { ...fresh, wanted: { name, version: undefined }, lastVersionNumber: number },
+    effects: [{ verb: "create", object: versionManifest(model, number, inputs) }],
+  };
+};
+
+export const versionName = ({ metadata }: DeepModel, number: number): string =>
+  `${metadata.name}-v${number}`;
+
+const versionManifest = (model: DeepModel, number: number, inputs: Inputs): Manifest => {
+  const { name, namespace, uid } = model.metadata;
+  const spec: ModelVersionSpec = { model: { name, uid }, number, ...inputs };
+  return {
+    apiVersion: API_VERSION,
+    kind: "ModelVersion",
+    metadata: {
+      name: versionName(model, number),
+      namespace,
+      labels: ownLabels({ [label.model]: name }),
+      ownerReferences: [ownerReference("DeepModel", model.metadata)],
+    },
+    spec,
+  };
+};
+
+/** Which version is used: the wanted one once it is complete and past the gates, else the one before. */
+const withReady = (
+  model: DeepModel,
+  dataset: Dataset | undefined,
+  decision: Decision,
+): Decision => {
+  const { versions, wanted, resolved } = decision;
+  const { gates } = model.spec;
+  const before = versions.find(
+    (version) => version.metadata.name === model.status?.readyVersion && isComplete(version),
+  );
+  const candidate = wanted?.version;
+  const ready =
+    candidate !== undefined && isUsable(gates, candidate)
+      ? candidate
+      : (before ?? lastUsable(model, versions));
+  if (ready === undefined) return decision;
+  const stands =
+    resolved !== undefined &&
+    ready.metadata.name !== wanted?.name &&
+    isUsable(gates, ready) &&
+    answersForSpec(model, ready, dataset, resolved);
+  return { ...decision, ready, ...(stands ? { stand: ready } : {}) };
+};
+
+/** Where no choice is recorded: the newest that passes. */
+const lastUsable = (
+  model: DeepModel,
+  versions: readonly ModelVersion[],
+): ModelVersion | undefined =>
+  versions
+    .filter((version) => isUsable(model.spec.gates, version))
+    .sort((a, b) => b.spec.number - a.spec.number)[0];

@@ -1,0 +1,29 @@
+// Which versions are removed: of the complete ones the least recently wanted, of the failed ones all but the last
+// three. What is served or wanted stays.
+
+import type { ModelVersion } from "../../api/modelversion.ts";
+import { isTrue } from "./conditions.ts";
+import { isComplete } from "./gates.ts";
+
+const FAILED_KEPT = 3;
+
+export const versionsToRemove = (
+  versions: readonly ModelVersion[],
+  kept: { ready: string | undefined; wanted: string | undefined; most: number },
+): ModelVersion[] => {
+  const isFree = ({ metadata }: ModelVersion): boolean =>
+    metadata.name !== kept.ready && metadata.name !== kept.wanted;
+  const complete = versions.filter(isComplete);
+  const surplus = Math.max(0, complete.length - kept.most);
+  const oldest = complete.filter(isFree).sort(byLastWanted).slice(0, surplus);
+  const failed = versions
+    .filter((version) => !isComplete(version) && isTrue(version.status, "Stalled"))
+    .sort((a, b) => a.spec.number - b.spec.number);
+  const given = failed.slice(0, Math.max(0, failed.length - FAILED_KEPT)).filter(isFree);
+  return [...oldest, ...given];
+};
+
+const byLastWanted = (a: ModelVersion, b: ModelVersion): number => {
+  const [first, second] = [a.status?.lastWantedAt ?? "", b.status?.lastWantedAt ?? ""];
+  return first === second ? a.spec.number - b.spec.number : first < second ? -1 : 1;
+};

@@ -1,0 +1,221 @@
+// From progress reports to a version's progress, history and checkpoint. A report counts once, and only for the
+// attempt that runs.
+
+import type { Progress } from "../../api/deepmodel.ts";
+import type {
+  Attempt,
+  HistoryPoint,
+  ModelVersion,
+  ModelVersionStatus,
+} from "../../api/modelversion.ts";
+import type { TrainingEvent } from "../../api/progress.ts";
+import { metricText, progressText } from "./display.ts";
+import type { Mail } from "./mail.ts";
+
+const RUNNING_POINTS = 60;
+const SETTLED_POINTS = 12;
+
+export type Told = Pick<
+  ModelVersionStatus,
+  "progress" | "reported" | "history" | "checkpoint" | "concepts" | "metric"
+> & {
+  /** What the run said of itself. */
+  attempt?: Partial<Attempt>;
+};
+
+const parts = ["progress", "reported", "history", "checkpoint", "concepts", "metric"] as const;
+
+/** What was told until now. */
+export const toldBefore = (status: ModelVersionStatus | undefined): Told => {
+  const told: Told = {};
+  for (const part of parts) Object.assign(told, pick(status, part));
+  return told;
+};
+
+const pick = <K extends (typeof parts)[number]>(
+  status: ModelVersionStatus | undefined,
+  part: K,
+): Partial<Pick<ModelVersionStatus, K>> => {
+  const value = status?.[part];
+  return value === undefined ? {} : ({ [part]: value } as Pick<ModelVersionStatus, K>);
+};
+
+/** Reads the reports of one attempt, in their order. */
+export const readMails = (version: ModelVersion, attempt: number, mails: readonly Mail[]): Told => {
+  let told = toldBefore(version.status);
+  for (const { report, receivedAt } of mails) {
+    if (report.task !== "train" || report.attempt !== attempt) continue;
+    const last = told.reported;
+    if (
+      last !== undefined &&
+      (last.attempt > attempt || (last.attempt === attempt && report.sequence <= last.sequence))
+    ) {
+      continue;
+    }
+    told = {
+      ...told,
+      ...afterEvent(version, told, report.event, receivedAt),
+      reported: { attempt, sequence: report.sequence },
+    };
+  }
+  return told;
+};
+
+const nothingYet = {
+  epoch: 0,
+  epochs: 0,
+  step: 0,
+  steps: 0,
+  percent: 0,
+} satisfies Partial<Progress>;
+
+const afterEvent = (
+  version: ModelVersion,
+  told: Told,
+  event: TrainingEvent,
+  at: string,
+): Partial<Told> => {
+  const before = {
+    ...nothingYet,
+    epochs: version.spec.hyperparameters.num_epochs,
+    ...told.progress,
+  };
+  switch (event.type) {
+    case "started": {
+      const { threads, device, precision, epoch, step } = event;
+      const { imagesPerSecond: _, etaSeconds: __, ...rest } = before;
+      return {
+        progress: shown({ ...rest, ...position(event) }, at),
+        attempt: { threads, device, precision, startedFromStep: step },
+        // What came after the checkpoint that it goes on from is trained again.
+        ...(told.history === undefined
+          ? {}
+          : { history: told.history.filter((point) => point.epoch <= epoch) }),
+      };
+    }
+    case "phase":
+      return { progress: shown({ ...before, phase: event.phase }, at) };
+    case "step":
+      return {
+        progress: shown(
+          { ...before, ...position(event), ...speed(event), loss: event.loss, lrate: rate(event) },
+          at,
+        ),
+      };
+    case "epoch":
+      return afterEpoch(version, told, before, event, at);
+    case "checkpoint":
+      return { checkpoint: { epoch: event.epoch, step: event.step, savedAt: at } };
+    case "evaluation":
+      return { concepts: event.concepts, ...metric(version, event.values) };
+  }
+};
+
+const afterEpoch = (
+  version: ModelVersion,
+  told: Told,
+  before: Parameters<typeof shown>[0],
+  event: Extract<TrainingEvent, { type: "epoch" }>,
+  at: string,
+): Partial<Told> => {
+  const { epoch, loss, validation } = event;
+  const point: HistoryPoint = {
+    epoch,
+    loss,
+    lrate: rate(event),
+    ...(validation === undefined ? {} : { validation }),
+  };
+  const history = [...(told.history ?? []).filter((each) => each.epoch < epoch), point];
+  return {
+    progress: shown(
+      { ...before, ...position(event), ...speed(event), loss, lrate: rate(event) },
+      at,
+    ),
+    history: history.length <= RUNNING_POINTS ? history : halved(history),
+    ...metric(version, validation),
+  };
+};
+
+const metric = (version: ModelVersion, values: Parameters<typeof metricText>[0]) => {
+  const text = metricText(values, version.spec.hyperparameters);
+  return text === undefined ? {} : { metric: text };
+};
+
+const rate = ({ lrate }: { lrate: number }): number => Math.max(0, lrate);
+
+const position = ({
+  epoch,
+  epochs,
+  step,
+  steps,
+}: Pick<Progress, "epoch" | "epochs" | "step" | "steps">) => ({
+  epoch,
+  epochs,
+  step,
+  steps,
+  percent: percentOf(step, steps),
+});
+
+const percentOf = (step: number, steps: number): number =>
+  steps === 0 ? 0 : Math.min(100, Math.floor((1000 * step) / steps) / 10);
+
+const speed = ({
+  imagesPerSecond,
+  etaSeconds,
+}: {
+  imagesPerSecond?: number | undefined;
+  etaSeconds?: number | undefined;
+}) => ({
+  ...(imagesPerSecond === undefined
+    ? {}
+    : { imagesPerSecond: Number(imagesPerSecond.toPrecision(4)) }),
+  ...(etaSeconds === undefined ? {} : { etaSeconds: Math.round(etaSeconds) }),
+});
+
+const shown = (
+  progress: Omit<Progress, "display" | "updatedAt"> & Partial<Progress>,
+  at: string,
+): Progress => ({ ...progress, updatedAt: at, display: progressText(progress) });
+
+/** Every other point, the newest and the first among them. */
+const halved = (history: readonly HistoryPoint[]): HistoryPoint[] =>
+  history.filter((_, i) => i === 0 || (history.length - 1 - i) % 2 === 0);
+
+/** Keeps the first and the last point, and of the others evenly so many that at most `most` remain. */
+export const thinned = (history: readonly HistoryPoint[], most: number): HistoryPoint[] => {
+  if (history.length <= most) return [...history];
+  const kept: HistoryPoint[] = [];
+  for (let i = 0; i < most; i += 1) {
+    const point = history[Math.round((i * (history.length - 1)) / (most - 1))];
+    if (point !== undefined) kept.push(point);
+  }
+  return kept;
+};
+
+/** What remains when the training has ended: all steps done, a thinned history. */
+export const settledProgress = (
+  told: Told,
+  done: { epochs: number; steps: number },
+  at: string,
+): Told => {
+  const { etaSeconds: _, phase: __, ...rest } = told.progress ?? {};
+  const { checkpoint: ___, ...others } = told;
+  return {
+    ...others,
+    progress: shown(
+      {
+        ...rest,
+        epoch: done.epochs,
+        epochs: done.epochs,
+        step: done.steps,
+        steps: done.steps,
+        percent: 100,
+      },
+      told.progress?.updatedAt ?? at,
+    ),
+    ...thinnedHistory(told),
+  };
+};
+
+export const thinnedHistory = ({ history }: Told): Pick<Told, "history"> =>
+  history === undefined ? {} : { history: thinned(history, SETTLED_POINTS) };
