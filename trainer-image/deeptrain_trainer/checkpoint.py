@@ -15,6 +15,7 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
+from .durable import sync_directory, write_synced
 from .failure import Failure
 from .report import log
 
@@ -129,24 +130,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         if hashlib.sha256(contents[name]).hexdigest() != digest:
             raise ValueError(f"{name} is not what was written")
     return manifest, contents
-
-
-def write_synced(path: Path, content: bytes) -> str:
-    """Writes a new file and waits until it is on the disk; its SHA-256 in hexadecimal digits."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return hashlib.sha256(content).hexdigest()
-
-
-def sync_directory(path: Path) -> None:
-    """Waits until the entries of a directory are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _link(source: Path, target: Path, digest: str) -> str:

@@ -96,9 +96,8 @@ def _labelled(
             if label in column:
                 truth[i, column[label]] = True
     if softmax:
-        kept = truth.any(1)
-        items = [item for item, keep in zip(items, kept, strict=True) if keep]
-        truth = truth[kept]
+        kept = np.flatnonzero(truth.any(1))
+        items, truth = [items[i] for i in kept], truth[kept]
     return LabelledItems(items, truth)
 
 
@@ -115,7 +114,7 @@ def _check(run: TrainRun, train: LabelledItems) -> None:
             f"spec.hyperparameters.batch_size is {batch_size}, but the train split has {len(train)} items: "
             "lower it.",
         )
-    absent = [name for name, any_ in zip(run.concepts, train.truth.any(0), strict=True) if not any_]
+    absent = [name for c, name in enumerate(run.concepts) if not train.truth[:, c].any()]
     if absent:
         raise Failure(
             "NoPositives", f"No item of the train split shows the concept {absent[0]!r}: add some."

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -77,8 +77,11 @@ def run_training(t: Training) -> None:
     speed = Speed(t.run.hyperparameters.batch_size)
     try:
         while t.state.epoch < t.schedule.epochs:
+            began = time.monotonic()
             _train_epoch(t, speed)
-            _close_epoch(t, speed)
+            point = _close_epoch(t, speed)
+            seconds = rounded(time.monotonic() - began, 4)
+            t.reporter.send({"type": "epoch", **_position(t, speed), **point, "seconds": seconds})
     except Stopped:
         save_state(t)
         raise Stopped(checkpoint=t.saved) from None
@@ -98,7 +101,9 @@ def _train_epoch(t: Training, speed: Speed) -> None:
         while t.state.step < end:
             t.check_stop()
             began = time.monotonic()
-            batch, waiting = waiting.result(), _next_batch(t, loader, end)
+            batch = waiting.result()
+            if t.state.step + 1 < end:  # made while this one is trained on
+                waiting = loader.submit(load_batch, t, t.state.step + 1)
             loss = train_step(t, *batch)
             now = time.monotonic()
             speed.step(now - began)
@@ -121,11 +126,6 @@ def load_batch(t: Training, step: int) -> Batch:
     )
     draws = uniforms(t.run.seed, passes, chosen, DRAWS)
     return t.pixels.batch(chosen), t.labelled.truth[chosen], draws
-
-
-def _next_batch(t: Training, loader: ThreadPoolExecutor, end: int) -> Future[Batch]:
-    """The batch after the current one is made while that is trained on."""
-    return loader.submit(load_batch, t, min(t.state.step + 1, end - 1))
 
 
 def train_step(
@@ -167,8 +167,8 @@ def _judge(t: Training, loss: float | None) -> None:
         raise _diverged(t, f"loss or gradient was not finite at {MOST_BAD_STEPS} steps running")
 
 
-def _close_epoch(t: Training, speed: Speed) -> None:
-    """Evaluates where that is due, enters the epoch in the history, and writes a checkpoint."""
+def _close_epoch(t: Training, speed: Speed) -> dict[str, Any]:
+    """Evaluates where that is due, enters the epoch in the history, and writes a checkpoint. The history's point."""
     state, epoch = t.state, t.state.epoch + 1
     began = time.monotonic()
     loss = state.epoch_loss / max(1, state.epoch_steps)
@@ -185,8 +185,7 @@ def _close_epoch(t: Training, speed: Speed) -> None:
     state.epoch, state.epoch_loss, state.epoch_steps = epoch, 0.0, 0
     state.history.append(point)
     save_state(t)
-    event = {"type": "epoch", **_position(t, speed), **point}
-    t.reporter.send({**event, "seconds": rounded(time.monotonic() - began, 4)})
+    return point
 
 
 def _evaluate(t: Training, epoch: int) -> dict[str, float]:

@@ -1,13 +1,11 @@
-"""The artifact: two ONNX graphs, weights, concepts, metrics, and a manifest with the digests of all of them."""
+"""The exported graphs: what a trained model is served as, and the proof that they agree with PyTorch."""
 
 import contextlib
 import io
 import json
 import logging
-import shutil
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,17 +15,13 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from .augment import to_planes
-from .checkpoint import sync_directory, write_synced
 from .evaluate import probabilities
 from .failure import Failure
 from .models import Classifier
 from .preprocess import IR_VERSION, OPSET, open_session, preprocess_graph
 
-ARTIFACT = "artifact"
-MANIFEST = "manifest.json"
 PARITY_IMAGES = 64
 PARITY_TOLERANCE = 1e-3
-_FORMAT = 1
 # The exported batch size is free up to this.
 _MOST_BATCH = 1024
 
@@ -130,29 +124,3 @@ def artifact_files(
         text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1)
         files[name] = text.encode() + b"\n"
     return files
-
-
-def publish(
-    output: Path, files: dict[str, bytes], facts: dict[str, Any], attempt: int
-) -> dict[str, Any]:
-    """Writes <output>/artifact, whole or not at all; `facts` become part of its manifest.
-
-    Returns the record's `artifact`.
-    """
-    temporary = output / f".artifact-{attempt}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    entries = []
-    for name, content in files.items():
-        digest = "sha256:" + write_synced(temporary / name, content)
-        entries.append({"path": name, "bytes": len(content), "digest": digest})
-    manifest = {"format": _FORMAT, **facts, "files": entries}
-    content = json.dumps(manifest, ensure_ascii=False, allow_nan=False, indent=1).encode()
-    digest = write_synced(temporary / MANIFEST, content)
-    sync_directory(temporary)
-    final = output / ARTIFACT
-    shutil.rmtree(final, ignore_errors=True)  # only a damaged one can be there
-    temporary.rename(final)
-    sync_directory(output)
-    size = len(content) + sum(len(content) for content in files.values())
-    return {"path": ARTIFACT, "digest": f"sha256:{digest}", "bytes": size}

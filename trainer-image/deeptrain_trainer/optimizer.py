@@ -34,7 +34,9 @@ def momentum_of(model: Classifier, optimizer: torch.optim.SGD) -> dict[str, Tens
     """The momentum buffers by the names of their parameters."""
     buffers = {}
     for name, parameter in model.named_parameters():
-        buffer = optimizer.state[parameter].get("momentum_buffer") if parameter.requires_grad else None
+        buffer = (
+            optimizer.state[parameter].get("momentum_buffer") if parameter.requires_grad else None
+        )
         if buffer is not None:
             buffers[name] = buffer
     return buffers

@@ -44,8 +44,8 @@ def uniforms(
     seed: int, passes: NDArray[np.int64], chosen: NDArray[np.int64], count: int
 ) -> NDArray[np.float32]:
     """`count` numbers in [0, 1) for each item: the generator of item i in pass e is seeded by hash(seed, e, i)."""
-    state = np.uint64(derived_seed("augmentation", seed))
-    state = _mix(state + passes.astype(np.uint64) * _GOLDEN)
+    run = np.uint64(derived_seed("augmentation", seed))
+    state = _mix(run + passes.astype(np.uint64) * _GOLDEN)
     state = _mix(state ^ _mix(chosen.astype(np.uint64) + _GOLDEN))
     draws = _mix(state[:, None] + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
     return ((draws >> np.uint64(40)).astype(np.float32)) * np.float32(2**-24)

@@ -66,7 +66,8 @@ class Pixels:
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
         """uint8 [len(indices), size, size, 3]."""
         if self._cache is not None:
-            return self._cache[np.asarray(indices)]
+            cached: NDArray[np.uint8] = self._cache[np.asarray(indices)]
+            return cached
         return np.stack(list(self._pool.map(self._decode, indices)))
 
     def __len__(self) -> int:

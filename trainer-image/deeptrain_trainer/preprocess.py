@@ -17,23 +17,25 @@ def preprocess_graph(size: int) -> ModelProto:
 
     Within one grey level of Pillow's BILINEAR (exclude_outside: weights beyond the border are not counted).
     """
-    constants = {
+    constants: dict[str, NDArray[np.generic]] = {
         "batch_axis": np.array([0], np.int64),
         "sizes": np.array([1, 3, size, size], np.int64),
         "black": np.array(0, np.float32),
         "white": np.array(255, np.float32),
     }
-    resize = {
-        "mode": "linear",
-        "antialias": 1,
-        "exclude_outside": 1,
-        "coordinate_transformation_mode": "half_pixel",
-    }
     nodes = [
         helper.make_node("Transpose", ["image"], ["planes"], perm=[2, 0, 1]),
         helper.make_node("Cast", ["planes"], ["levels"], to=TensorProto.FLOAT),
         helper.make_node("Unsqueeze", ["levels", "batch_axis"], ["batch"]),
-        helper.make_node("Resize", ["batch", "", "", "sizes"], ["resized"], **resize),
+        helper.make_node(
+            "Resize",
+            ["batch", "", "", "sizes"],
+            ["resized"],
+            mode="linear",
+            antialias=1,
+            exclude_outside=1,
+            coordinate_transformation_mode="half_pixel",
+        ),
         helper.make_node("Round", ["resized"], ["rounded"]),
         helper.make_node("Clip", ["rounded", "black", "white"], ["clipped"]),
         helper.make_node("Cast", ["clipped"], ["bytes"], to=TensorProto.UINT8),

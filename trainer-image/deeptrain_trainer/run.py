@@ -76,10 +76,10 @@ def read_run(path: Path) -> dict[str, Any]:
     alternatives = {s["properties"]["task"]["const"]: s for s in schema["oneOf"]}
     if task not in alternatives:
         raise Failure("InputInvalid", f"run file: task must be one of {', '.join(alternatives)}.")
-    error = best_match(Draft202012Validator(alternatives[task]).iter_errors(document))
-    if error is not None:
-        field = ".".join(str(part) for part in error.absolute_path) or "(root)"
-        raise Failure("InputInvalid", f"run file: {field}: {error.message[:500]}")
+    problem = best_match(Draft202012Validator(alternatives[task]).iter_errors(document))
+    if problem is not None:
+        field = ".".join(str(part) for part in problem.absolute_path) or "(root)"
+        raise Failure("InputInvalid", f"run file: {field}: {problem.message[:500]}")
     return dict(document)
 
 

@@ -98,5 +98,5 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Features [N, 1280]."""
-        x = self.head(self.blocks(self.stem((pixels - 127.0) / 128.0)))
+        x: Tensor = self.head(self.blocks(self.stem((pixels - 127.0) / 128.0)))
         return x.mean(dim=(2, 3))

@@ -17,6 +17,9 @@ class ResNet18(nn.Module):
     32 pixels end in 2x2 cells, at the price of one image of 64 pixels.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, image_size: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)

@@ -1,0 +1,56 @@
+"""`python -m deeptrain_trainer`: does what the run file says and leaves a record. Exit codes are in failure.py."""
+
+import os
+
+# Before PyTorch is loaded: threads that spin at barriers take the cores from one another.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from .failure import EXIT_CRASHED, EXIT_PUBLISHED, EXIT_STOPPED, Failure, Stopped
+from .record import failed, write_record
+from .report import CA_FILE, TOKEN_FILE, Reporter, log
+from .run import read_run
+from .signals import StopFlag
+from .surprise import failure_of
+from .tasks import perform
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(prog="deeptrain_trainer")
+    parser.add_argument("--run", type=Path, default=Path("/etc/deeptrain/run.json"))
+    parser.add_argument("--record", type=Path, default=Path("/dev/termination-log"))
+    parser.add_argument("--ca", type=Path, default=CA_FILE)
+    parser.add_argument("--token", type=Path, default=TOKEN_FILE)
+    arguments = parser.parse_args()
+    stop = StopFlag()
+    document: dict[str, Any] = {}
+    reporter: Reporter | None = None
+    try:
+        document = read_run(arguments.run)
+        task = "import" if document["task"] == "import" else "train"
+        envelope = (task, document["object"]["uid"], document["attempt"])
+        reporter = Reporter(*envelope, document.get("progressUrl"), arguments.ca, arguments.token)
+        record, code = perform(document, reporter, stop.check), EXIT_PUBLISHED
+    except Stopped as stopped:
+        record, code = {"outcome": "stopped", **stopped.facts}, EXIT_STOPPED
+    except Failure as failure:
+        record, code = failed(failure) | failure.facts, failure.exit_code
+    except Exception as surprise:
+        record, code = failed(failure_of(surprise, document)), EXIT_CRASHED
+    if reporter is not None:
+        reporter.close()
+        uid, attempt = document["object"]["uid"], document["attempt"]
+        record = {"task": task, "uid": uid, "attempt": attempt, **record}
+    write_record(arguments.record, record)
+    log({"type": "record", **record})
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

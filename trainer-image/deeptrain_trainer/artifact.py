@@ -1,0 +1,84 @@
+"""The published artifact: files and a manifest with the digest of each. Written whole or not at all, and verified."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from .durable import sync_directory, write_synced
+from .failure import Failure
+
+ARTIFACT = "artifact"
+MANIFEST = "manifest.json"
+_FORMAT = 1
+
+
+def publish(
+    output: Path, files: dict[str, bytes], facts: dict[str, Any], attempt: int
+) -> dict[str, Any]:
+    """Writes <output>/artifact, whole or not at all; `facts` become part of its manifest.
+
+    Returns the record's `artifact`.
+    """
+    temporary = output / f".artifact-{attempt}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    entries = []
+    for name, content in files.items():
+        digest = "sha256:" + write_synced(temporary / name, content)
+        entries.append({"path": name, "bytes": len(content), "digest": digest})
+    manifest = {"format": _FORMAT, **facts, "files": entries}
+    content = json.dumps(manifest, ensure_ascii=False, allow_nan=False, indent=1).encode()
+    digest = write_synced(temporary / MANIFEST, content)
+    sync_directory(temporary)
+    final = output / ARTIFACT
+    shutil.rmtree(final, ignore_errors=True)  # only a damaged one can be there
+    temporary.rename(final)
+    sync_directory(output)
+    size = len(content) + sum(len(content) for content in files.values())
+    return {"path": ARTIFACT, "digest": f"sha256:{digest}", "bytes": size}
+
+
+def published_record(output: Path, inputs_hash: str) -> dict[str, Any] | None:
+    """The fields of the published record of the artifact below `output`, or None where there is none.
+
+    Raises Failure(ArtifactMissing) when a file is not what the manifest says, or it belongs to other inputs.
+    """
+    folder = output / ARTIFACT
+    try:
+        content = (folder / MANIFEST).read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        manifest = json.loads(content)
+        if manifest["inputsHash"] != inputs_hash:
+            raise ValueError(f"it was made with the inputs {manifest['inputsHash']}")
+        size = len(content)
+        for entry in manifest["files"]:
+            _check_file(folder / entry["path"], entry)
+            size += entry["bytes"]
+        digest = hashlib.sha256(content).hexdigest()
+        return {
+            "outcome": "published",
+            "inputsHash": inputs_hash,
+            "artifact": {"path": ARTIFACT, "digest": f"sha256:{digest}", "bytes": size},
+            **{key: manifest[key] for key in ("metrics", "epochs", "steps", "bestEpoch")},
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Failure("ArtifactMissing", f"The artifact is damaged: {error}.") from None
+
+
+def inspect(output: Path, inputs_hash: str) -> dict[str, Any]:
+    """As `published_record`; nothing there is a Failure too."""
+    record = published_record(output, inputs_hash)
+    if record is None:
+        raise Failure("ArtifactMissing", "The run left no artifact.")
+    return record
+
+
+def _check_file(path: Path, entry: dict[str, Any]) -> None:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if f"sha256:{digest}" != entry["digest"] or path.stat().st_size != entry["bytes"]:
+        raise ValueError(f"{path.name} is not what was published")
