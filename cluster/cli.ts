@@ -90,7 +90,7 @@ async function status({ name }: Options): Promise<number> {
 }
 
 async function runKubectl({ name, rest }: Options): Promise<number> {
-  const env = { ...process.env, KUBECONFIG: kubeconfigPath(name) };
+  const env = { ...process.env, KUBECONFIG: kubeconfigPath(name), NO_PROXY: "*", no_proxy: "*" };
   const child = spawn(await binary("kubernetes", say), ["kubectl", ...rest], {
     stdio: "inherit",
     env,

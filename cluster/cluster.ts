@@ -2,11 +2,12 @@
 import { existsSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { removeCgroup } from "./cgroup.ts";
 import { type ControlPlane, startControlPlane } from "./controlplane.ts";
 import { clusterFolder } from "./folders.ts";
 import { startNamespace } from "./namespace.ts";
 import { linkNetwork, type Network, readNetwork } from "./network.ts";
-import { type Node, removeNode, startNode } from "./node.ts";
+import { cgroupName, type Node, removeNode, startNode } from "./node.ts";
 import { installNodePackages } from "./packages.ts";
 import { endLeftovers, runningProgram } from "./program.ts";
 import { registryPort, registryProgram, startRegistry } from "./registry.ts";
@@ -51,6 +52,8 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   await mkdir(folder, { recursive: true, mode: 0o711 });
   try {
     const { pid, isNew } = await startNamespace(folder, daemon);
+    // The groups of pods that died in a crash: the kubelet would wait seconds for each one's container.
+    if (isNew) await removeCgroup(cgroupName(name));
     const network = isNew ? await linkNetwork(folder, pid) : await readNetwork(folder);
     if ((await runningProgram(folder, registryProgram)) === undefined) {
       await startRegistry({ folder, address: network.hostAddress, port: registryPort, daemon });

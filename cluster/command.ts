@@ -1,5 +1,6 @@
 // Runs a program to its end and gives back what it printed.
 import { spawn } from "node:child_process";
+import { programPath } from "./environment.ts";
 
 export interface CommandOptions {
   readonly cwd?: string;
@@ -21,7 +22,7 @@ export function command(
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, {
       cwd: options.cwd,
-      env: { ...process.env, ...options.env },
+      env: { ...process.env, PATH: programPath(), ...options.env },
       stdio: ["pipe", "pipe", "pipe"],
     });
     const out: Buffer[] = [];

@@ -8,7 +8,9 @@ export async function kubectl(
   args: readonly string[],
   input?: string,
 ): Promise<string> {
-  const options = { env: { KUBECONFIG: kubeconfig }, ...(input === undefined ? {} : { input }) };
+  // The API server is on this machine, where no proxy leads.
+  const env = { KUBECONFIG: kubeconfig, NO_PROXY: "*", no_proxy: "*" };
+  const options = { env, ...(input === undefined ? {} : { input }) };
   return command(await binary("kubernetes"), ["kubectl", ...args], options);
 }
 

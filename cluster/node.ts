@@ -47,12 +47,17 @@ export interface NodeSpec {
   readonly network: Network;
 }
 
+const readyCondition =
+  '{range .status.conditions[?(@.type=="Ready")]}{.status} {.lastHeartbeatTime}{end}';
+
 /** Starts what does not run of a node, and resolves when the node is ready: about 6 s. */
 export async function startNode({ folder, controlPlane, pid, network }: NodeSpec): Promise<Node> {
   const { name, kubeconfig } = controlPlane;
   const argv = await commandLines(folder, controlPlane, network);
+  let kubeletSince = 0;
   const start = async (program: NodeProgram) => {
     if ((await runningProgram(folder, program)) !== undefined) return;
+    if (program === "kubelet") kubeletSince = Date.now();
     await startProgram({
       name: program,
       argv: inNamespace(pid, argv[program]),
@@ -69,10 +74,13 @@ export async function startNode({ folder, controlPlane, pid, network }: NodeSpec
       await start("kubelet");
     },
     async ready() {
-      const condition = '{.status.conditions[?(@.type=="Ready")].status}';
-      const isReady = async () =>
-        (await kubectl(kubeconfig, ["get", "node", name, "-o", `jsonpath=${condition}`])) ===
-        "True";
+      const isReady = async () => {
+        const [status, heartbeat = ""] = (
+          await kubectl(kubeconfig, ["get", "node", name, "-o", `jsonpath=${readyCondition}`])
+        ).split(" ");
+        // What a kubelet that was killed had last said is no news; times are in whole seconds.
+        return status === "True" && Date.parse(heartbeat) >= Math.floor(kubeletSince / 1000) * 1000;
+      };
       await waitUntil(isReady, {
         what: `node ${name}`,
         timeoutMs: 60_000,
@@ -166,6 +174,7 @@ async function userKubeconfig(
   });
 }
 
-function cgroupName(name: string): string {
+/** The control group below which a node's pods lie. */
+export function cgroupName(name: string): string {
   return `deeptrain-${name}`;
 }

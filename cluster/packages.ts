@@ -63,9 +63,21 @@ async function install(
 async function aptInstall(packages: readonly string[]): Promise<void> {
   const env = { DEBIAN_FRONTEND: "noninteractive" };
   await command("apt-get", ["update", "-qq"], { env });
-  await command("apt-get", ["install", "-y", "-qq", "--no-install-recommends", ...packages], {
-    env,
-  });
+  await command(
+    "apt-get",
+    [
+      "install",
+      "-o",
+      "DPkg::Lock::Timeout=300",
+      "-y",
+      "-qq",
+      "--no-install-recommends",
+      ...packages,
+    ],
+    {
+      env,
+    },
+  );
   // Ours is started by hand, with a root and a socket of its own; the system's would only take memory after the next boot.
   if (packages.includes("containerd"))
     await succeeds("systemctl", ["disable", "--now", "containerd"]);

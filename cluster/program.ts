@@ -5,6 +5,7 @@ import { closeSync, openSync, readFileSync } from "node:fs";
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { programEnvironment } from "./environment.ts";
 
 export interface ProgramSpec {
   readonly name: string;
@@ -38,7 +39,7 @@ export async function startProgram(spec: ProgramSpec): Promise<number> {
     cwd: spec.folder,
     detached: true,
     stdio: ["ignore", log, log],
-    env: { ...process.env, ...spec.env, [folderVariable]: spec.folder },
+    env: { ...programEnvironment(), ...spec.env, [folderVariable]: spec.folder },
   });
   closeSync(log);
   await new Promise<void>((resolve, reject) => {
