@@ -1,0 +1,212 @@
+"""Checks images in processes of their own, so that a file that kills a decoder costs one item only.
+
+As a program (`python -m deeptrain_trainer.dataset.checker <descriptor>`) it is one such process: it
+gets batches of files over a socket and answers each with its verdicts; it ends when its parent
+does.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from .image import InvalidImageError, decode_rgb, image_format
+
+T = TypeVar("T")
+
+_MODULE = "deeptrain_trainer.dataset.checker"
+_BATCH_FILES: Final = 64
+_BATCH_BYTES: Final = 4 * 1024 * 1024
+_BATCHES_AHEAD: Final = 2
+_PATIENCE_SECONDS: Final = 120.0
+"""How long a batch may take before its process is given up: a decoder may hang as well as die."""
+_END_SECONDS: Final = 0.5
+
+
+class Verdict(NamedTuple):
+    """What a check found."""
+
+    sha256: bytes
+    problem: str | None
+    """None for a usable image."""
+    is_image: bool
+    """Whether the first bytes are those of an accepted format."""
+
+
+class Checked(NamedTuple, Generic[T]):
+    """A file that was checked."""
+
+    key: T
+    """Whatever the caller knows the file by."""
+    data: bytes
+    verdict: Verdict
+
+
+def check(data: bytes) -> Verdict:
+    """Decodes `data` wholly; a header alone proves nothing."""
+    problem = None
+    try:
+        decode_rgb(data)
+    except InvalidImageError as error:
+        problem = str(error)
+    return Verdict(hashlib.sha256(data).digest(), problem, image_format(data) is not None)
+
+
+def check_all(
+    files: Iterable[tuple[T, bytes]], processes: int, module: str = _MODULE
+) -> Iterator[Checked[T]]:
+    """Checks all files with `processes` processes; the order of the answers is not that of the
+    files.
+
+    Takes only a few batches ahead of what it has answered, so memory stays bounded.
+    """
+    with contextlib.ExitStack() as stack:
+        workers = [_Worker[T](module) for _ in range(processes)]
+        for worker in workers:
+            stack.callback(worker.end)
+        for batch in _batches(files):
+            while not (free := [w for w in workers if len(w.waiting) < _BATCHES_AHEAD]):
+                yield from _answers(workers)
+            min(free, key=lambda worker: len(worker.waiting)).give(batch)
+        while any(worker.waiting for worker in workers):
+            yield from _answers(workers)
+
+
+def _batches(files: Iterable[tuple[T, bytes]]) -> Iterator[list[tuple[T, bytes]]]:
+    batch: list[tuple[T, bytes]] = []
+    size = 0
+    for entry in files:
+        batch.append(entry)
+        size += len(entry[1])
+        if len(batch) >= _BATCH_FILES or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _answers(workers: "list[_Worker[T]]") -> Iterator[Checked[T]]:
+    """The answers that arrive next, from whichever process."""
+    busy = {worker.connection: worker for worker in workers if worker.waiting}
+    ready = wait(list(busy), _PATIENCE_SECONDS)
+    for connection, worker in busy.items():
+        # Nothing from anybody for so long: they all hang.
+        if connection in ready or not ready:
+            yield from worker.answers()
+
+
+class _Worker(Generic[T]):
+    """One checking process, begun again when it dies, and the batches it has not answered."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+        self.waiting: deque[list[tuple[T, bytes]]] = deque()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.connection, child = Pipe()
+        with child:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", self._module, str(child.fileno())],
+                pass_fds=[child.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": _python_path(), "OMP_NUM_THREADS": "1"},
+            )
+        if not self.connection.poll(_PATIENCE_SECONDS) or self._receive() != b"ready":
+            raise RuntimeError(f"the checking process does not start: {self.end()}")
+
+    def _receive(self) -> bytes | None:
+        """The next message; None when the process is dead or hangs."""
+        try:
+            return self.connection.recv_bytes() if self.connection.poll(0) else None
+        except (EOFError, OSError):
+            return None
+
+    def give(self, batch: list[tuple[T, bytes]]) -> None:
+        self.waiting.append(batch)
+        # When it died over an earlier batch, `answers` will notice.
+        with contextlib.suppress(OSError):
+            self.connection.send_bytes(_packed([data for _, data in batch]))
+
+    def answers(self) -> Iterator[Checked[T]]:
+        """The answer to the oldest batch. Died over it: each file alone, to find the culprit."""
+        message = self._receive()
+        batch = self.waiting.popleft()
+        if message is not None:
+            for (key, data), (sha256, problem, is_image) in zip(
+                batch, json.loads(message), strict=True
+            ):
+                yield Checked(key, data, Verdict(bytes.fromhex(sha256), problem, is_image))
+            return
+        how = self.end()
+        later, self.waiting = self.waiting, deque()
+        self._begin()
+        if len(batch) == 1:
+            key, data = batch[0]
+            problem = f"the decoder did not survive it ({how})"
+            yield Checked(key, data, Verdict(hashlib.sha256(data).digest(), problem, True))
+        else:
+            for entry in batch:
+                self.give([entry])
+                self.connection.poll(_PATIENCE_SECONDS)
+                yield from self.answers()
+        for other in later:
+            self.give(other)
+
+    def end(self) -> str:
+        """Ends the process, if it has not ended; returns how it ended."""
+        # Closed first, so that an idle process ends by itself, and a dying one keeps its own
+        # signal.
+        self.connection.close()
+        try:
+            code = self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _python_path() -> str:
+    package_parent = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join([package_parent, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def _packed(files: list[bytes]) -> bytes:
+    lengths = struct.pack(f"<I{len(files)}Q", len(files), *map(len, files))
+    return b"".join([lengths, *files])
+
+
+def _unpacked(message: bytes) -> Iterator[bytes]:
+    (count,) = struct.unpack_from("<I", message)
+    lengths = struct.unpack_from(f"<{count}Q", message, 4)
+    offset = 4 + 8 * count
+    for length in lengths:
+        yield message[offset : offset + length]
+        offset += length
+
+
+def serve(descriptor: int) -> None:
+    """Answers batches until the parent closes the connection or dies."""
+    with Connection(descriptor) as connection:
+        connection.send_bytes(b"ready")
+        while True:
+            try:
+                message = connection.recv_bytes()
+            except (EOFError, OSError):
+                return
+            verdicts = [check(data) for data in _unpacked(message)]
+            answer = [(v.sha256.hex(), v.problem, v.is_image) for v in verdicts]
+            connection.send_bytes(json.dumps(answer).encode())
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

@@ -1,0 +1,130 @@
+"""What an import found out: the `DatasetReport` of api/dataset.ts, and its canonical spelling."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from .member import cut, shown
+from .splits import Member, groups_across_splits
+from .store import SPLITS, Split
+
+FEW_ITEMS: Final = 1000
+LOW_SUPPORT: Final = 50
+_REPORT_BAD_ITEMS: Final = 10
+_MESSAGE_UNITS: Final = 512
+
+
+class BadItem(NamedTuple):
+    """An item that is left out."""
+
+    path: str
+    problem: str
+
+    def to_json(self, path_units: int = 512, problem_units: int = 256) -> dict[str, str]:
+        """As the contract spells it, on one line, within bounds that count UTF-16 code units."""
+        return {
+            "path": shown(self.path, path_units),
+            "problem": shown(self.problem, problem_units),
+        }
+
+
+class Findings(NamedTuple):
+    """The items of a dataset and how they were divided."""
+
+    members: Sequence[Member]
+    splits: Sequence[Split]
+    concepts: Sequence[str]
+    """In the order that the report has."""
+    bad: Sequence[BadItem]
+    """Sorted by path."""
+    bytes: int
+
+    def report(self, digest: str, split_digest: str) -> dict[str, Any]:
+        """The `DatasetReport`. All numbers are integers."""
+        counts: Counter[tuple[str, Split]] = Counter()
+        for member, split in zip(self.members, self.splits, strict=True):
+            counts.update((concept, split) for concept in member.concepts)
+        return {
+            "digest": digest,
+            "splitDigest": split_digest,
+            "items": self.items(),
+            "concepts": [
+                {"name": name, **{split: counts[name, split] for split in SPLITS}}
+                for name in self.concepts
+            ],
+            "invalid": len(self.bad),
+            "badItems": [bad.to_json() for bad in self.bad[:_REPORT_BAD_ITEMS]],
+            "bytes": self.bytes,
+            "warnings": self._warnings(counts),
+        }
+
+    def items(self) -> dict[str, int]:
+        """How many items each split has."""
+        counts = Counter(self.splits)
+        return {split: counts[split] for split in SPLITS}
+
+    def _warnings(self, counts: Mapping[tuple[str, Split], int]) -> list[dict[str, str]]:
+        held_out = {
+            name: counts[name, "validation"] + counts[name, "test"] for name in self.concepts
+        }
+        none = [name for name in self.concepts if held_out[name] == 0]
+        low = sorted(
+            (n for n in self.concepts if 0 < held_out[n] < LOW_SUPPORT), key=lambda n: held_out[n]
+        )
+        train = self.items()["train"]
+        leaks = groups_across_splits(self.members, self.splits)
+        listed_low = ", ".join(f"{name} ({held_out[name]})" for name in low)
+        found = {
+            "FewItems": train < FEW_ITEMS
+            and f"{train} items to learn from; at least {FEW_ITEMS} are advised",
+            "NoHeldOutExamples": none
+            and f"{len(none)} concepts have no item in validation or test, so nothing tells how "
+            f"well they are learned: {', '.join(none)}",
+            "LowSupport": low
+            and f"{len(low)} concepts have fewer than {LOW_SUPPORT} items in validation and test, "
+            f"so their metrics are rough: {listed_low}",
+            "DuplicatesAcrossSplits": leaks
+            and f"{leaks} pictures are in more than one split, byte for byte: metrics will look "
+            "better than they are",
+        }
+        return [
+            {"reason": reason, "message": cut(message, _MESSAGE_UNITS)}
+            for reason, message in found.items()
+            if isinstance(message, str)
+        ]
+
+
+def canonical_json(value: object) -> str:
+    """The one spelling of a value, equal to `canonicalJson` of api/canonical.ts.
+
+    Keys sorted, no white space, UTF-8 unescaped, integers as integers: the same text as
+    `JSON.stringify` with sorted keys. Floating-point numbers are refused, because the two languages
+    spell some of them differently; so are lone surrogates, which only JavaScript escapes.
+
+    Raises:
+        TypeError: There is a floating-point number in it.
+        UnicodeEncodeError: There is a lone surrogate in it.
+    """
+    _refuse_floats(value)
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    text.encode()
+    return text
+
+
+def canonical_digest(value: object) -> str:
+    """`sha256:` and the hexadecimal SHA-256 of the value's canonical JSON in UTF-8."""
+    return f"sha256:{hashlib.sha256(canonical_json(value).encode()).hexdigest()}"
+
+
+def _refuse_floats(value: object) -> None:
+    if isinstance(value, float):
+        raise TypeError(f"a floating-point number has no canonical spelling here: {value}")
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for member in value:
+            _refuse_floats(member)

@@ -1,0 +1,165 @@
+"""The one decoder: from the bytes of an image file to 8-bit RGB, the same for import, training and
+evaluation.
+
+Formats are told by their first bytes, never by a file's name, and only five are allowed: each
+further one is attack surface. ICC profiles are ignored, the EXIF orientation is applied,
+transparency is put over white, 16-bit samples keep their high byte, and of an animation the first
+frame counts.
+
+A server gets the same bytes from sharp with `ignoreIcc` and `autoOrient`: alpha as raw RGBA
+flattened by `_over_white`'s formula; CMYK as raw CMYK (`pipelineColourspace("cmyk")`) converted by
+Pillow's, which is (255 - k) - mul(c, 255 - k) with t = a * b + 128, mul(a, b) = ((t >> 8) + t) >>
+8.
+"""
+
+import io
+import warnings
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+MAX_PIXELS: Final = 89_478_485
+"""Most pixels of an image: Pillow's own bound. One of that size needs 268 MB as RGB."""
+
+_OVERSIZED = (Image.DecompressionBombWarning, Image.DecompressionBombError)
+# Pillow only warns up to twice its bound; as an error it stops before memory is taken.
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+# For Pillow's orientation values 2 to 8: what undoes them.
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# What people put among their images by mistake, by first bytes.
+_OTHERS: Final = (
+    (b"<svg", "an SVG drawing"),
+    (b"<!doctype html", "an HTML page"),
+    (b"<html", "an HTML page"),
+    (b"<?xml", "an XML file"),
+    (b"%pdf", "a PDF"),
+    (b"%!ps", "PostScript"),
+    (b"pk\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"\x28\xb5\x2f\xfd", "a zstd file"),
+    (b"ii*\x00", "a TIFF image"),
+    (b"mm\x00*", "a TIFF image"),
+    (b"simple  =", "a FITS file"),
+    (b"\x1aE\xdf\xa3".lower(), "a video"),
+    (b"<", "an XML file"),
+    (b"{", "JSON or text"),
+    (b"version https://git-lfs", "a Git LFS pointer instead of the file"),
+)
+
+
+class InvalidImageError(Exception):
+    """The bytes are not an image that is accepted; the message says why, in a few words."""
+
+
+def image_format(data: bytes) -> str | None:
+    """`JPEG`, `PNG`, `WEBP`, `GIF` or `BMP` by the first bytes; None for all else."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    if data.startswith(b"BM"):
+        return "BMP"
+    return None
+
+
+def decode_rgb(data: bytes) -> NDArray[np.uint8]:
+    """Decodes an image file.
+
+    Returns:
+        The pixels, [height, width, 3], contiguous and owned by the caller.
+
+    Raises:
+        InvalidImageError: Not of an accepted format, more than `MAX_PIXELS`, damaged or truncated.
+    """
+    name = image_format(data)
+    if name is None:
+        raise InvalidImageError(_unaccepted(data))
+    try:
+        with Image.open(io.BytesIO(data), formats=[name]) as image:
+            width, height = image.size
+            # From the header alone: nothing has been decoded yet.
+            if width * height > MAX_PIXELS:
+                raise InvalidImageError(f"{width}x{height} pixels are more than {MAX_PIXELS}")
+            image.load()
+            upright = _UPRIGHT.get(_orientation(image))
+            rgb = _to_rgb(image)
+            if upright is not None:
+                rgb = rgb.transpose(upright)
+            return np.array(rgb, dtype=np.uint8)
+    except InvalidImageError:
+        raise
+    except _OVERSIZED as error:
+        raise InvalidImageError(f"more than {MAX_PIXELS} pixels") from error
+    except MemoryError as error:
+        raise InvalidImageError("decoding it needs more memory than there is") from error
+    except Exception as error:
+        # Pillow's decoders raise whatever the damage leads to: OSError, SyntaxError, struct.error,
+        # ValueError, IndexError, ... Any of them means that this file cannot be used.
+        detail = " ".join(str(error).split())[:120] or type(error).__name__
+        raise InvalidImageError(f"not a readable {name}: {detail}") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB of the frame that is loaded."""
+    if image.mode.startswith("I;16") or image.mode == "I":
+        # Pillow's own conversion clips at 255 instead of scaling.
+        samples = np.asarray(image).astype(np.uint32)
+        return Image.fromarray((samples >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        return _over_white(image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    # Integer arithmetic, rounded down, as libvips flattens: so a server decodes to the same bytes.
+    samples = np.asarray(image).astype(np.uint16)
+    alpha = samples[..., 3:]
+    flat = (samples[..., :3] * alpha + 255 * (255 - alpha)) // 255
+    return Image.fromarray(flat.astype(np.uint8))
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 where there is none. `getexif` would also believe XMP, which others
+    do not.
+    """
+    raw = image.info.get("exif")
+    if not isinstance(raw, bytes):
+        return 1
+    exif = Image.Exif()
+    try:
+        exif.load(raw)
+        value = exif.get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        # Damaged metadata say nothing about the pixels.
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _unaccepted(data: bytes) -> str:
+    if not data:
+        return "the file is empty"
+    accepted = "JPEG, PNG, WebP, GIF or BMP"
+    start = data[:64].lstrip().lower()
+    found = next((name for magic, name in _OTHERS if start.startswith(magic)), None)
+    if data[4:8] == b"ftyp":
+        brand = data[8:12]
+        found = "a HEIC or AVIF image" if brand[:3] in (b"hei", b"mif", b"avi") else "a video"
+    if found is None:
+        return f"not an image: not {accepted}"
+    return f"{found}, not {accepted}"

@@ -1,0 +1,147 @@
+"""A file or folder of a source, and the rules for its name.
+
+Names come from strangers. One that could reach outside a folder, that hides what it is, or that
+another file system would merge with a second one, refuses the whole source: nothing honest has such
+names.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..failure import Failure
+
+MAX_PATH_BYTES = 1024
+MAX_PART_BYTES = 255
+MAX_FILE_BYTES = 128 * 1024 * 1024
+"""Most bytes of one image file."""
+
+_DRIVE = re.compile(r"[A-Za-z]:")
+# Control characters, line separators, and the marks that turn the reading direction.
+_INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# What operating systems strew into folders.
+_LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
+
+
+class Member(NamedTuple):
+    """A file or a folder of a source."""
+
+    path: str
+    """Parts joined by `/`, without `.` and empty parts; it has passed `Names.admit`."""
+    size: int
+    read: Callable[[], bytes] | None
+    """Gives the bytes of a file; valid until the next member is asked for. None for a folder.
+
+    Raises `UnreadableError`: this one file cannot be read.
+    """
+
+
+class UnreadableError(Exception):
+    """One file cannot be read; the message says why. The others can."""
+
+
+def shown(text: str, units: int = 160) -> str:
+    """`text` for a message: one line, nothing invisible, at most `units` UTF-16 code units.
+
+    The middle is left out of what is longer: the end of a path tells most.
+    """
+    visible = _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    if _units(visible) <= units:
+        return visible
+    tail = visible[-(units // 3) :]
+    while _units(tail) > units // 2:
+        tail = tail[1:]
+    return cut(visible[: -len(tail)], units - _units(tail)) + tail
+
+
+def cut(text: str, units: int) -> str:
+    """At most `units` UTF-16 code units of `text`; what was cut off is shown by an ellipsis."""
+    if _units(text) <= units:
+        return text
+    kept = text[: units - 1]
+    while _units(kept) > units - 1:
+        kept = kept[:-1]
+    return f"{kept}…"
+
+
+def _units(text: str) -> int:
+    """How long JavaScript finds the text."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+class Names:
+    """The names of one source, as far as they were seen."""
+
+    def __init__(self) -> None:
+        """Nothing was seen."""
+        # From what a file system that ignores case and Unicode forms would call it, to its
+        # spelling.
+        self._spelling: dict[str, str] = {}
+        self._files: set[str] = set()
+
+    def admit(self, name: str, *, is_folder: bool) -> str | None:
+        """Checks a name.
+
+        Returns:
+            The path in its plain form; None for what is left out without a word: the root, hidden
+            files, and the litter of operating systems.
+
+        Raises:
+            Failure: `ArchiveInvalid`, and the message names the entry.
+        """
+        problem = _problem(name)
+        if problem is not None:
+            raise Failure("ArchiveInvalid", f"entry `{shown(name)}` {problem}")
+        parts = [part for part in name.split("/") if part not in ("", ".")]
+        if any(part.startswith(".") or part.casefold() in _LITTER for part in parts):
+            return None
+        if not parts:
+            return None
+        path = "/".join(parts)
+        self._register(path, is_folder=is_folder)
+        return path
+
+    def _register(self, path: str, *, is_folder: bool) -> None:
+        if path in self._files or (not is_folder and self._spelling.get(path) == path):
+            raise Failure("ArchiveInvalid", f"entry `{shown(path)}` is there twice")
+        if not is_folder:
+            self._files.add(path)
+        while path and self._spelling.get(path) != path:
+            key = _folded(path)
+            if self._spelling.setdefault(key, path) != path:
+                raise Failure(
+                    "ArchiveInvalid",
+                    f"entries `{shown(path)}` and `{shown(self._spelling[key])}` differ only in case "
+                    "or in Unicode form; rename one",
+                )
+            # A second key, the spelling itself, makes the loop stop at the first folder that is
+            # known.
+            self._spelling[path] = path
+            path = path.rpartition("/")[0]
+            if path in self._files:
+                raise Failure("ArchiveInvalid", f"entry `{shown(path)}` is a file and a folder")
+
+
+def _folded(path: str) -> str:
+    if path.isascii():
+        return path.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def _problem(name: str) -> str | None:
+    if _INVISIBLE.search(name):
+        return "has control characters or is not UTF-8"
+    parts = name.split("/")
+    problems = (
+        ("\\" in name, "has a backslash"),
+        (name.startswith("/"), "is an absolute path"),
+        (_DRIVE.match(name) is not None, "begins with a drive letter"),
+        (".." in parts, "leads out of its folder"),
+        (len(name.encode()) > MAX_PATH_BYTES, f"is longer than {MAX_PATH_BYTES} bytes"),
+        (
+            any(len(part.encode()) > MAX_PART_BYTES for part in parts),
+            f"has a part longer than {MAX_PART_BYTES} bytes",
+        ),
+    )
+    return next((problem for holds, problem in problems if holds), None)
