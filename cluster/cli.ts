@@ -5,7 +5,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { binary } from "./binaries.ts";
-import { controlPlaneFolder, removeCluster, startCluster } from "./cluster.ts";
+import { controlPlaneFolder, hasNode, removeCluster, startCluster } from "./cluster.ts";
 import { startControlPlane } from "./controlplane.ts";
 import { clusterFolder, clustersFolder } from "./folders.ts";
 import { withLock } from "./lock.ts";
@@ -49,7 +49,7 @@ async function up({ name, node }: Options): Promise<number> {
     const startedAt = Date.now();
     // A demo is somebody's work: unlike a test's, its data is synced to disk.
     const options = { name, daemon: true, fsync: true, say };
-    if (node) await startCluster(options);
+    if (node || hasNode(name)) await startCluster(options);
     else {
       const dir = controlPlaneFolder(name);
       await startControlPlane({ ...options, dir, controllerManager: true, scheduler: true });
@@ -90,6 +90,8 @@ async function status({ name }: Options): Promise<number> {
 }
 
 async function runKubectl({ name, rest }: Options): Promise<number> {
+  if (!existsSync(kubeconfigPath(name)))
+    throw new Error(`there is no cluster ${name}: start it with "up"`);
   const env = { ...process.env, KUBECONFIG: kubeconfigPath(name), NO_PROXY: "*", no_proxy: "*" };
   const child = spawn(await binary("kubernetes", say), ["kubectl", ...rest], {
     stdio: "inherit",

@@ -6,7 +6,7 @@ import { removeCgroup } from "./cgroup.ts";
 import { type ControlPlane, startControlPlane } from "./controlplane.ts";
 import { clusterFolder } from "./folders.ts";
 import { startNamespace } from "./namespace.ts";
-import { linkNetwork, type Network, readNetwork } from "./network.ts";
+import { linkNetwork, type Network, networkFile, readNetwork } from "./network.ts";
 import { cgroupName, type Node, removeNode, startNode } from "./node.ts";
 import { installNodePackages } from "./packages.ts";
 import { endLeftovers, runningProgram } from "./program.ts";
@@ -43,12 +43,21 @@ export function controlPlaneFolder(name: string): string {
   return join(clusterFolder(name), "control-plane");
 }
 
+/** Says whether a cluster, running or not, has a node. */
+export function hasNode(name: string): boolean {
+  return existsSync(join(clusterFolder(name), networkFile));
+}
+
 /** Starts a cluster with a node, and resolves when the node is ready: about 10 s once the programs are built. */
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const { name, daemon = false, say = () => {} } = options;
   await installNodePackages(say);
   const folder = clusterFolder(name);
   if (!daemon) await removeCluster(name);
+  // Its API server listens on loopback and gave out addresses of another range.
+  if (existsSync(join(controlPlaneFolder(name), "etcd")) && !hasNode(name)) {
+    throw new Error(`cluster ${name} was started without a node: take it down first`);
+  }
   await mkdir(folder, { recursive: true, mode: 0o711 });
   try {
     const { pid, isNew } = await startNamespace(folder, daemon);

@@ -107,9 +107,14 @@ async function prepare(options: ControlPlaneOptions): Promise<Context> {
   const folder = options.dir ?? clusterFolder(options.name);
   if (options.daemon !== true) {
     await endLeftovers(folder);
-    for (const part of ["etcd", "pki", "log", "ports.json"])
+    for (const part of ["etcd", "pki", "log"]) {
       await rm(join(folder, part), { recursive: true, force: true });
+    }
   }
+  // After a crash or a reboot the ports may be somebody else's.
+  const running = await Promise.all(programs(options).map((each) => runningProgram(folder, each)));
+  if (running.every((pid) => pid === undefined))
+    await rm(join(folder, "ports.json"), { force: true });
   await mkdir(folder, { recursive: true, mode: 0o711 });
   const address = options.address ?? "127.0.0.1";
   const ports = await ownPorts(folder, address);

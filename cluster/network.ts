@@ -18,6 +18,9 @@ export interface Network {
   readonly serviceCidr: string;
 }
 
+/** In the cluster's folder: its slot. */
+export const networkFile = "network.json";
+
 const firstSlot = 128;
 const lastSlot = 250;
 
@@ -46,7 +49,7 @@ export function freeSlot(lines: readonly string[]): number {
 /** Links the network namespace of process `pid` to this machine. A cluster that had a network before gets the same again. */
 export async function linkNetwork(folder: string, pid: number): Promise<Network> {
   return withLock("network", async () => {
-    const file = join(folder, "network.json");
+    const file = join(folder, networkFile);
     const before = Number(await readFile(file, "utf8").catch(() => "0"));
     const taken = await inUse();
     const slot = before === 0 ? freeSlot(taken) : before;
@@ -64,12 +67,12 @@ export async function linkNetwork(folder: string, pid: number): Promise<Network>
 
 /** The network of a cluster that runs. */
 export async function readNetwork(folder: string): Promise<Network> {
-  return network(Number(await readFile(join(folder, "network.json"), "utf8")));
+  return network(Number(await readFile(join(folder, networkFile), "utf8")));
 }
 
 /** Removes the link and with it the addresses and routes on this machine. */
 export async function unlinkNetwork(folder: string): Promise<void> {
-  const slot = Number(await readFile(join(folder, "network.json"), "utf8").catch(() => "0"));
+  const slot = Number(await readFile(join(folder, networkFile), "utf8").catch(() => "0"));
   if (slot !== 0) await succeeds("ip", ["link", "delete", network(slot).link]);
 }
 
