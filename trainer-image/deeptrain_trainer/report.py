@@ -87,7 +87,8 @@ class Reporter:
         log({"type": event["type"]})
         if self._url is None:
             return
-        self.flush(timeout_seconds)
+        with self._changed:
+            self._queue.clear()  # progress that this event supersedes
         deadline = time.monotonic() + timeout_seconds
         backoff = _FIRST_BACKOFF_SECONDS
         while True:
@@ -158,10 +159,10 @@ class Reporter:
 
     def _post(self, event: Event) -> tuple[int | None, str]:
         """The HTTP status, or None where there was no answer, and what went wrong."""
-        self._sequence += 1
-        body = json.dumps(
-            {**self._envelope, "sequence": self._sequence, "event": event}, allow_nan=False
-        )
+        with self._changed:
+            self._sequence += 1
+            sequence = self._sequence
+        body = json.dumps({**self._envelope, "sequence": sequence, "event": event}, allow_nan=False)
         try:
             # The kubelet renews the token, so it is read anew for each request.
             token = self._token_file.read_text().strip()

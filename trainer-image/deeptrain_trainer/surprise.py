@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .failure import Failure
+from .report import NotAcknowledgedError
 
 # PyTorch tells of memory that it cannot get by these words, on the CPU and the GPU.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -22,6 +23,8 @@ def failure_of(surprise: Exception, run: dict[str, Any]) -> Failure:
         return Failure("DiskFull", _disk_full(surprise, run))
     if isinstance(surprise, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
         return Failure("OutOfMemory", _out_of_memory(run))
+    if isinstance(surprise, NotAcknowledgedError):
+        return Failure("ImportFailed", f"The import's report was not delivered: {surprise}")
     reason = "ImportFailed" if run.get("task") == "import" else "TrainingFailed"
     return Failure(reason, f"The trainer crashed: {text}")
 
