@@ -23,6 +23,8 @@ export interface Kind {
   singular: string;
   shortName: string;
   description: string;
+  /** Who writes the spec. */
+  writtenBy: "user" | "operator";
   spec: z.ZodType;
   status: z.ZodType;
   rules: readonly Rule[];
@@ -76,6 +78,7 @@ export const kinds: readonly Kind[] = [
     shortName: "dset",
     description:
       "Labelled images: where they are, their format and their splits. Every item is checked, and a copy is kept.",
+    writtenBy: "user",
     spec: DatasetSpec,
     status: DatasetStatus,
     rules: datasetRules,
@@ -112,6 +115,7 @@ export const kinds: readonly Kind[] = [
     shortName: "dm",
     description:
       "A template, hyperparameters and a dataset: a model that is trained, and trained again when they change.",
+    writtenBy: "user",
     spec: DeepModelSpec,
     status: DeepModelStatus,
     rules: deepModelRules,
@@ -151,6 +155,7 @@ export const kinds: readonly Kind[] = [
     shortName: "mv",
     description:
       "One immutable set of training inputs and what came of it. Written by the operator only.",
+    writtenBy: "operator",
     spec: ModelVersionSpec,
     status: ModelVersionStatus,
     rules: modelVersionRules,
@@ -188,7 +193,10 @@ const withRules = (
   path: string,
 ): StructuralSchema => {
   const below = (name: string) => (path === "" ? name : `${path}.${name}`);
-  const own = rules.filter(({ at }) => at === path).map(validationOf);
+  const own = [
+    ...(schema["x-kubernetes-validations"] ?? []),
+    ...rules.filter(({ at }) => at === path).map(validationOf),
+  ];
   return {
     ...schema,
     ...(schema.properties === undefined
@@ -218,9 +226,12 @@ export const kindSchema = (kind: Kind): StructuralSchema =>
         kind: { type: "string", description: `The kind: ${kind.kind}.` },
         // Named so that a rule may point to it.
         metadata: { type: "object", properties: { name: { type: "string" } } },
-        spec: structuralSchema(kind.spec),
+        spec: structuralSchema(kind.spec, kind.writtenBy === "user" ? "words" : "pattern"),
         // An object that no controller has seen is in progress, not settled (kstatus).
-        status: { ...structuralSchema(kind.status), default: { observedGeneration: -1 } },
+        status: {
+          ...structuralSchema(kind.status, "pattern"),
+          default: { observedGeneration: -1 },
+        },
       },
     },
     kind.rules,

@@ -3,36 +3,32 @@
 import { z } from "zod";
 import { Conditions } from "./conditions.ts";
 import { ObjectMeta } from "./objectmeta.ts";
+import { text } from "./text.ts";
 
-export const Digest = z
-  .string()
-  .max(71)
-  .regex(/^sha256:[0-9a-f]{64}$/)
-  .describe("A SHA-256 digest, as `sha256:` and 64 hexadecimal digits.");
+export const Digest = text(
+  71,
+  /^sha256:[0-9a-f]{64}$/,
+  "a digest must be sha256: and 64 lower-case hexadecimal digits",
+).describe("A SHA-256 digest, as `sha256:` and 64 hexadecimal digits.");
 
 /** No control characters: a concept's name stands in one-line messages and in the names of directories. */
-export const ConceptName = z
-  .string()
-  .min(1)
-  .max(64)
+export const ConceptName = text(
+  64,
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
-  .regex(/^[^\x00-\x1f\x7f]+$/)
-  .describe("Name of a concept.");
+  /^[^\x00-\x1f\x7f]+$/,
+  "the name of a concept must not be empty and not hold control characters",
+).describe("Name of a concept.");
 
 export const HttpSource = z
   .object({
-    url: z
-      .string()
-      .min(1)
-      .max(2048)
-      .regex(/^https?:\/\/[A-Za-z0-9.:_[\]-]+([/?][!"$-~]*)?$/)
-      .describe(
-        "Address of a .tar, .tar.gz, .tar.zst or .zip archive, http:// or https://. Without user name, password and fragment; what is not ASCII is percent-encoded.",
-      ),
-    sha256: z
-      .string()
-      .max(64)
-      .regex(/^[0-9a-f]{64}$/)
+    url: text(
+      2048,
+      /^https?:\/\/[A-Za-z0-9.:_[\]-]+([/?][!"$-~]*)?$/,
+      "url must begin with http:// or https:// and a host, without user name, password and fragment; what is not ASCII, and blanks, must be percent-encoded",
+    ).describe(
+      "Address of a .tar, .tar.gz, .tar.zst or .zip archive, http:// or https://. Without user name, password and fragment; what is not ASCII is percent-encoded.",
+    ),
+    sha256: text(64, /^[0-9a-f]{64}$/, "sha256 must be 64 lower-case hexadecimal digits")
       .optional()
       .describe(
         "SHA-256 of the archive in 64 lower-case hexadecimal digits. Checked when it is given.",
@@ -48,12 +44,12 @@ export const PvcSource = z
       .min(1)
       .max(253)
       .describe("A PersistentVolumeClaim of this namespace. It is mounted read-only."),
-    path: z
-      .string()
-      .min(1)
-      .max(1024)
+    path: text(
+      1024,
       // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
-      .regex(/^[^\x00-\x1f\x7f]+$/)
+      /^[^\x00-\x1f\x7f]+$/,
+      "path must not be empty and not hold control characters",
+    )
       .optional()
       .describe("Directory or archive inside the claim, relative to its root. Default: the root."),
   })

@@ -7,16 +7,32 @@ import { Hyperparameters } from "./hyperparameters.ts";
 import { MetricName, Metrics } from "./metrics.ts";
 import { ObjectMeta } from "./objectmeta.ts";
 import { TemplateName } from "./templates.ts";
+import { text } from "./text.ts";
 
-/** People write `cpu: 2` as often as `cpu: "2"`; what is read is a string. */
-const quantity = z
+// People write `cpu: 2` as often as `cpu: "2"`; what is read is a string.
+const cpu = z
   .union([
+    text(
+      32,
+      /^(0\.[0-9]*[1-9][0-9]*|[1-9][0-9]*(\.[0-9]+)?|[1-9][0-9]*m)$/,
+      "cpu must be a number of cores above 0, such as 2, 1.5 or 1500m",
+    ),
+    z.int().min(1).max(1_000_000),
+  ])
+  .transform(String);
+
+// A number without a unit is bytes; below a mebibyte it is a unit forgotten.
+const memory = z
+  .union([
+    text(
+      32,
+      /^([1-9][0-9]{6,}|(0\.[0-9]*[1-9][0-9]*|[1-9][0-9]*(\.[0-9]+)?)(k|Ki|M|Mi|G|Gi|T|Ti))$/,
+      "memory must be a size with its unit, such as 4Gi or 512Mi",
+    ),
     z
-      .string()
-      .min(1)
-      .max(32)
-      .regex(/^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$/),
-    z.int().min(1).max(1_000_000_000_000),
+      .int()
+      .min(2 ** 20)
+      .max(2 ** 50),
   ])
   .transform(String);
 
@@ -28,17 +44,15 @@ export const Resources = z
       .max(16)
       .optional()
       .describe("GPUs for the training. Default 0: train on the CPU."),
-    gpuResourceName: z
-      .string()
-      .min(3)
-      .max(253)
-      .regex(/^[a-z0-9.-]+\/[A-Za-z0-9._-]+$/)
+    gpuResourceName: text(
+      253,
+      /^[a-z0-9.-]+\/[A-Za-z0-9._-]+$/,
+      "gpuResourceName must be an extended resource, such as nvidia.com/gpu",
+    )
       .optional()
       .describe("Extended resource that stands for a GPU. Default nvidia.com/gpu."),
-    cpu: quantity
-      .optional()
-      .describe("CPU of the training pod, such as `2` or `1500m`. Default 2."),
-    memory: quantity.optional().describe("Memory of the training pod, such as `4Gi`. Default 4Gi."),
+    cpu: cpu.optional().describe("CPU of the training pod, such as `2` or `1500m`. Default 2."),
+    memory: memory.optional().describe("Memory of the training pod, such as `4Gi`. Default 4Gi."),
   })
   .describe("What the training pod asks for. Changing it starts nothing that is complete.");
 
@@ -66,13 +80,7 @@ export const Toleration = z
 export const Scheduling = z
   .object({
     nodeSelector: z
-      .record(
-        z.string(),
-        z
-          .string()
-          .max(63)
-          .regex(/^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/),
-      )
+      .record(z.string(), z.string().max(63))
       .refine((labels) => Object.keys(labels).length <= 32)
       .meta({ maxProperties: 32 })
       .optional()
@@ -121,12 +129,11 @@ export const DeepModelSpec = z
     hyperparameters: Hyperparameters.optional(),
     datasetRef: z
       .object({
-        name: z
-          .string()
-          .min(1)
-          .max(40)
-          .regex(/^[a-z]([-a-z0-9]*[a-z0-9])?$/)
-          .describe("Name of a Dataset in this namespace."),
+        name: text(
+          40,
+          /^[a-z]([-a-z0-9]*[a-z0-9])?$/,
+          "a Dataset's name begins with a letter and consists of lower-case letters, digits and dashes",
+        ).describe("Name of a Dataset in this namespace."),
       })
       .describe("The data to train on. The model waits for them."),
     concepts: z

@@ -101,6 +101,10 @@ const conceptBytes = ruleOn(z.string(), "spec.concepts[]", {
   message: "the name of a concept must have at most 64 bytes in UTF-8",
 });
 
+const labelKey =
+  /^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?[/])?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
+const labelValue = /^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/;
+
 export const deepModelRules: readonly Rule[] = [
   nameRule(40),
   ruleOn(DeepModelSpec, "spec", {
@@ -143,6 +147,16 @@ export const deepModelRules: readonly Rule[] = [
   atMostNumEpochs("init_epochs"),
   atMostNumEpochs("test_freq"),
   conceptBytes,
+  ruleOn(z.record(z.string(), z.string()), "spec.scheduling.nodeSelector", {
+    rule: `self.all(key, key.size() <= 317 && key.matches(r'${labelKey.source}') && self[key].matches(r'${labelValue.source}'))`,
+    holds: (self) =>
+      Object.entries(self).every(
+        ([key, value]) => key.length <= 317 && labelKey.test(key) && labelValue.test(value),
+      ),
+    reason: "FieldValueInvalid",
+    message:
+      "nodeSelector must map label keys, such as example.org/pool, to label values: letters, digits, dashes, underscores and dots, beginning and ending with a letter or digit",
+  }),
   ruleOn(Toleration, "spec.scheduling.tolerations[]", {
     rule: "(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",
     holds: (self) => (self.key ?? "") !== "" || self.operator === "Exists",

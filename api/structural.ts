@@ -38,8 +38,16 @@ export interface StructuralSchema {
   "x-kubernetes-validations"?: ValidationRule[] | undefined;
 }
 
-// `anyOf` is what zod makes of a union; only string-or-integer has a structural form.
-const Node: z.ZodType<StructuralSchema & { anyOf?: StructuralSchema[] | undefined }> = z.lazy(() =>
+// `anyOf` is what zod makes of a union; only string-or-integer has a structural form. `patternMessage` comes from
+// text.ts.
+type Node = Omit<StructuralSchema, "properties" | "items" | "additionalProperties"> & {
+  properties?: Record<string, Node> | undefined;
+  items?: Node | undefined;
+  additionalProperties?: Node | undefined;
+  anyOf?: Node[] | undefined;
+  patternMessage?: string | undefined;
+};
+const Node: z.ZodType<Node> = z.lazy(() =>
   z.strictObject({
     type: z.enum(["object", "array", "string", "integer", "number", "boolean"]).optional(),
     description: z.string().optional(),
@@ -61,29 +69,45 @@ const Node: z.ZodType<StructuralSchema & { anyOf?: StructuralSchema[] | undefine
     maxItems: z.int().optional(),
     maxProperties: z.int().optional(),
     anyOf: z.array(Node).optional(),
+    patternMessage: z.string().optional(),
     "x-kubernetes-list-type": z.enum(["atomic", "set", "map"]).optional(),
     "x-kubernetes-list-map-keys": z.array(z.string()).optional(),
   }),
 );
-type Node = z.infer<typeof Node>;
+/** How a pattern is checked: by a rule with words for the user, or as `pattern`, which costs less. */
+export type PatternForm = "words" | "pattern";
 
-const structural = ({ anyOf, ...node }: Node): StructuralSchema => {
-  if (anyOf !== undefined) return { ...node, ...intOrString(anyOf) };
-  const { properties, items, additionalProperties, ...rest } = node;
+const structural = ({ anyOf, ...node }: Node, form: PatternForm): StructuralSchema => {
+  const { properties, items, additionalProperties, pattern, patternMessage, ...rest } = node;
+  if (anyOf !== undefined) {
+    return { ...rest, ...intOrString(anyOf.map((variant) => structural(variant, form))) };
+  }
   return {
     ...rest,
     ...(properties === undefined
       ? {}
       : {
           properties: Object.fromEntries(
-            Object.entries(properties).map(([name, property]) => [name, structural(property)]),
+            Object.entries(properties).map(([name, member]) => [name, structural(member, form)]),
           ),
         }),
-    ...(items === undefined ? {} : { items: structural(items) }),
+    ...(items === undefined ? {} : { items: structural(items, form) }),
     ...(additionalProperties === undefined
       ? {}
-      : { additionalProperties: structural(additionalProperties) }),
+      : { additionalProperties: structural(additionalProperties, form) }),
+    ...(pattern === undefined ? {} : patternCheck(pattern, patternMessage, form)),
   };
+};
+
+const patternCheck = (
+  pattern: string,
+  message: string | undefined,
+  form: PatternForm,
+): StructuralSchema => {
+  if (message === undefined) throw new Error(`No words for the pattern ${pattern}: see text.ts`);
+  if (form === "pattern") return { pattern };
+  const rule = `self.matches(r'${pattern}')`;
+  return { "x-kubernetes-validations": [{ rule, message, reason: "FieldValueInvalid" }] };
 };
 
 const intOrString = (variants: StructuralSchema[]): StructuralSchema => {
@@ -92,14 +116,26 @@ const intOrString = (variants: StructuralSchema[]): StructuralSchema => {
   if (string === undefined || integer === undefined || variants.length !== 2)
     throw new Error("Only a union of string and integer has a structural form");
   // Each bound applies to values of its own type only, so the two variants can be laid over one another.
-  const { type: _string, ...ofString } = string;
+  const { type: _string, "x-kubernetes-validations": rules, ...ofString } = string;
   const { type: _integer, ...ofInteger } = integer;
-  return { "x-kubernetes-int-or-string": true, ...ofString, ...ofInteger };
+  return {
+    "x-kubernetes-int-or-string": true,
+    ...ofString,
+    ...ofInteger,
+    ...(rules === undefined
+      ? {}
+      : {
+          "x-kubernetes-validations": rules.map(({ rule, ...rest }) => ({
+            rule: `type(self) != string || ${rule}`,
+            ...rest,
+          })),
+        }),
+  };
 };
 
 /** @throws on a schema that has no structural form: unions of objects, tuples, `unknown`, `$ref`. */
-export const structuralSchema = (schema: z.ZodType): StructuralSchema =>
-  structural(Node.parse(z.toJSONSchema(schema, { target: "openapi-3.0", io: "input" })));
+export const structuralSchema = (schema: z.ZodType, form: PatternForm): StructuralSchema =>
+  structural(Node.parse(z.toJSONSchema(schema, { target: "openapi-3.0", io: "input" })), form);
 
 /** What keeps a schema from being a good structural one, each with its path; empty when nothing does. */
 export const schemaFaults = (schema: StructuralSchema, path: string): string[] => [
@@ -134,7 +170,5 @@ const ownFaults = (schema: StructuralSchema): string[] => {
     faults.push("an integer without minimum and maximum");
   if (schema.multipleOf !== undefined && schema.type !== "integer")
     faults.push("multipleOf on a number that is no integer");
-  if (schema.pattern !== undefined && !/^\^.*\$$/s.test(schema.pattern))
-    faults.push("a pattern without anchors");
   return faults;
 };

@@ -81,7 +81,7 @@ type Validate = (manifest: unknown) => Problem[];
 const validator = (name: string): Validate => {
   const kind = kinds.find((candidate) => candidate.kind === name);
   if (kind === undefined) throw new Error(`No kind ${name}`);
-  const specSchema = structuralSchema(kind.spec);
+  const specSchema = structuralSchema(kind.spec, "words");
   return (manifest) => {
     const spec = isRecord(manifest) ? manifest.spec : undefined;
     // The API server reads strictly first, then judges by the schema, then by the rules.

@@ -87,6 +87,11 @@ const acceptedModels: ManifestCase[] = [
       versionsToKeep: 3,
     }),
   },
+  {
+    name: "quantities as they are written",
+    manifest: model({ resources: { cpu: "0.5", memory: "1073741824" } }),
+  },
+  { name: "memory in bytes", manifest: model({ resources: { memory: 1073741824 } }) },
   { name: "cpu as a number", manifest: model({ resources: { cpu: 2 } }) },
   { name: "a change of nothing outside", manifest: model({ retrainOn: [] }) },
   { name: "the longest name", manifest: model({}, `m${"o".repeat(39)}`) },
@@ -280,6 +285,21 @@ const refusedModels: ManifestCase[] = [
     refused: "spec.resources.cpu",
   },
   {
+    name: "cpu of zero",
+    manifest: model({ resources: { cpu: "0" } }),
+    refused: "spec.resources.cpu",
+  },
+  {
+    name: "memory without its unit",
+    manifest: model({ resources: { memory: 4 } }),
+    refused: "spec.resources.memory",
+  },
+  {
+    name: "memory in thousandths of a byte",
+    manifest: model({ resources: { memory: "512m" } }),
+    refused: "spec.resources.memory",
+  },
+  {
     name: "memory in words",
     manifest: model({ resources: { memory: "4 GB" } }),
     refused: "spec.resources.memory",
@@ -292,7 +312,21 @@ const refusedModels: ManifestCase[] = [
   {
     name: "a node label that cannot be",
     manifest: model({ scheduling: { nodeSelector: { pool: "a b" } } }),
-    refused: "spec.scheduling.nodeSelector.pool",
+    refused: "spec.scheduling.nodeSelector",
+  },
+  {
+    name: "a node label's key that cannot be",
+    manifest: model({ scheduling: { nodeSelector: { "a/b/c": "x" } } }),
+    refused: "spec.scheduling.nodeSelector",
+  },
+  {
+    name: "too many node labels",
+    manifest: model({
+      scheduling: {
+        nodeSelector: Object.fromEntries(Array.from({ length: 33 }, (_, i) => [`l${i}`, "x"])),
+      },
+    }),
+    refused: "spec.scheduling.nodeSelector",
   },
   {
     name: "a toleration of every key with Equal",
