@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { cp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { command } from "../cluster/command.ts";
 import { cacheFolder } from "../cluster/folders.ts";
@@ -24,19 +24,24 @@ export async function trainerImage(target: Pick<Target, "image">): Promise<strin
   return target.image({ name: "deeptrain/trainer", context, base: "python", digest });
 }
 
+/** What the trainer's Dockerfile copies, and itself. */
+const trainerInputs = [
+  "Dockerfile",
+  "requirements.txt",
+  "requirements-uv.txt",
+  "deeptrain_trainer",
+];
+
 /** The image's inputs alone, so that a test or a cache in trainer-image/ changes no image. */
 async function trainerContext(): Promise<string> {
   const folder = join(root, "dist", "trainer");
   await rm(folder, { recursive: true, force: true });
-  await mkdir(folder, { recursive: true });
-  const inputs = (await readFile(join(root, "trainer-image", "image-inputs.txt"), "utf8"))
-    .split("\n")
-    .filter((line) => line !== "");
-  await command("tar", ["-cf", join(folder, ".tar"), "--exclude=__pycache__", ...inputs], {
-    cwd: join(root, "trainer-image"),
-  });
-  await command("tar", ["-xf", ".tar"], { cwd: folder });
-  await rm(join(folder, ".tar"));
+  for (const input of trainerInputs) {
+    await cp(join(root, "trainer-image", input), join(folder, input), {
+      recursive: true,
+      filter: (path) => !path.endsWith("__pycache__"),
+    });
+  }
   return folder;
 }
 

@@ -20,7 +20,7 @@ const crdResource = resource(
 const deploymentResource = resource("apps", "v1", "Deployment", "deployments");
 
 export async function installCrds(client: Client): Promise<void> {
-  const files = (await readdir(join(root, "crds"))).filter((file) => file.startsWith("deeptrain"));
+  const files = (await readdir(join(root, "crds"))).filter((file) => file !== "kustomization.yaml");
   for (const file of files.sort()) {
     const crds = await readManifests(join(root, "crds", file));
     await applyObjects(client, crds);

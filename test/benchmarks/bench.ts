@@ -1,0 +1,32 @@
+// A control plane of one measurement: its own, so that no measurement feels another.
+
+import { type ControlPlane, startControlPlane } from "../../cluster/controlplane.ts";
+import { installCrds } from "../../demo/install.ts";
+import { Client } from "../../operator/runtime/client.ts";
+import { type Connection, connect, loadConfiguration } from "../../operator/runtime/connection.ts";
+
+export interface Bench {
+  plane: ControlPlane;
+  connection: Connection;
+  client: Client;
+  namespace: string;
+}
+
+/** Standard output is the result's alone. */
+export const note = (line: string): void => console.error(line);
+
+export async function withControlPlane<T>(
+  name: string,
+  measure: (bench: Bench) => Promise<T>,
+): Promise<T> {
+  const plane = await startControlPlane({ name: `bench-${name}`, say: note });
+  const connection = await connect(() => loadConfiguration(plane.kubeconfig));
+  const client = new Client(connection, { fieldManager: "deeptrain-benchmark" });
+  try {
+    await installCrds(client);
+    return await measure({ plane, connection, client, namespace: "default" });
+  } finally {
+    await client.close();
+    await plane.stop();
+  }
+}
