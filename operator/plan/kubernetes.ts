@@ -2,7 +2,6 @@
 // memory. What is not read is not judged, and a value that this release does not know is a string like any other.
 
 import { z } from "zod";
-import { annotation } from "../../api/group.ts";
 import { OwnerReference } from "../../api/objectmeta.ts";
 
 const ObjectMeta = z.object({
@@ -26,7 +25,7 @@ const condition = z.object({
 
 export const Job = z.object({
   metadata: ObjectMeta.extend({
-    annotations: z.object({ [annotation.placement]: z.string().optional() }).optional(),
+    annotations: z.record(z.string(), z.string()).optional(),
   }),
   spec: z.object({
     suspend: z.boolean().optional(),

@@ -44,6 +44,8 @@ export interface VersionWorld {
   /** Jobs and pods that carry this version's name; those of another owner are ignored. */
   jobs: readonly Job[];
   pods: readonly Pod[];
+  /** Jobs of the other versions of the same DeepModel: at most one of them trains. */
+  siblingJobs: readonly Job[];
   /** Events of the newest Job and its pods; read only when `wantsEvents` says so. */
   events: readonly Event[];
   claim: Claim | undefined;
@@ -220,6 +222,11 @@ const begin = (
         effects: remains.effects,
         nextMs: AGAIN_MS,
       };
+    }
+    const sibling = world.siblingJobs.find((job) => !isFinished(job));
+    if (sibling !== undefined) {
+      const outcome = working("Queued", `${sibling.metadata.name} of another version is ending`);
+      return { standing: { ...before, outcome }, effects: [], nextMs: REFUSED_AGAIN_MS };
     }
     const [refusal] = world.refusals;
     if (refusal !== undefined) return refused(before, refusal);

@@ -95,7 +95,6 @@ export const ownerReference = (
   name: owner.name,
   uid: owner.uid,
   controller: true,
-  blockOwnerDeletion: true,
 });
 
 export const ownLabels = (labels: Record<string, string>): Record<string, string> => ({

@@ -1,0 +1,36 @@
+// Dataset: gather, plan, apply. Every decision is in plan/dataset.ts.
+
+import type { Dataset, DatasetStatus } from "../../api/dataset.ts";
+import { planDataset } from "../plan/dataset.ts";
+import { isOwnedBy } from "../plan/plan.ts";
+import { nameOf } from "../runtime/resource.ts";
+import { datasets } from "./kinds.ts";
+import { claimOf, eventsOf } from "./observed.ts";
+import { type Io, type Kind, reconcile } from "./shell.ts";
+
+export const reconcileDataset = (io: Io) => (key: string) => {
+  const { caches, settings } = io;
+  const kind: Kind<Dataset, DatasetStatus> = {
+    resource: datasets,
+    get: () => caches.datasets.get(key),
+    plan: async (dataset, refusals, mails) => {
+      const jobs = caches.jobs
+        .by("owner", dataset.metadata.uid)
+        .filter((job) => isOwnedBy(job, dataset.metadata.uid));
+      const pods = caches.pods.by("dataset", key);
+      const isSettled = dataset.status?.data !== undefined && jobs.length === 0;
+      return planDataset({
+        dataset,
+        jobs,
+        pods,
+        events: await eventsOf(io, jobs, pods),
+        claim: isSettled ? undefined : await claimOf(io, nameOf(key).namespace),
+        mails,
+        refusals,
+        settings,
+        now: io.now(),
+      });
+    },
+  };
+  return reconcile(io, kind);
+};

@@ -1,0 +1,41 @@
+// ModelVersion: gather, plan, apply. Every decision is in plan/modelversion.ts.
+
+import type { ModelVersion, ModelVersionStatus } from "../../api/modelversion.ts";
+import { isComplete } from "../plan/gates.ts";
+import { planVersion } from "../plan/modelversion.ts";
+import { nameOf } from "../runtime/resource.ts";
+import { modelVersions } from "./kinds.ts";
+import { claimOf, eventsOf } from "./observed.ts";
+import { type Io, type Kind, reconcile } from "./shell.ts";
+
+export const reconcileModelVersion = (io: Io) => (key: string) => {
+  const { caches, settings } = io;
+  const { namespace } = nameOf(key);
+  const kind: Kind<ModelVersion, ModelVersionStatus> = {
+    resource: modelVersions,
+    get: () => caches.versions.get(key),
+    plan: async (version, refusals, mails) => {
+      const { uid } = version.metadata;
+      const model = caches.models.get(`${namespace}/${version.spec.model.name}`);
+      const jobs = caches.jobs.by("owner", uid);
+      const pods = caches.pods.by("version", key);
+      const siblings = caches.versions
+        .by("owner", version.spec.model.uid)
+        .filter(({ metadata }) => metadata.uid !== uid);
+      return planVersion({
+        version,
+        model,
+        jobs,
+        pods,
+        siblingJobs: siblings.flatMap(({ metadata }) => caches.jobs.by("owner", metadata.uid)),
+        events: isComplete(version) ? [] : await eventsOf(io, jobs, pods),
+        claim: isComplete(version) ? undefined : await claimOf(io, namespace),
+        mails,
+        refusals,
+        settings,
+        now: io.now(),
+      });
+    },
+  };
+  return reconcile(io, kind);
+};

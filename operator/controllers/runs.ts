@@ -1,0 +1,51 @@
+// What the progress endpoint must know of a run: its present attempt, and the live pods of that attempt's Job.
+
+import { isComplete } from "../plan/gates.ts";
+import type { Job } from "../plan/kubernetes.ts";
+import { isOwnedBy } from "../plan/plan.ts";
+import { isLeft } from "../plan/podstate.ts";
+import type { Caches } from "./kinds.ts";
+
+export interface Run {
+  readonly task: "train" | "import";
+  readonly attempt: number;
+  readonly podUids: ReadonlySet<string>;
+  readonly finished: boolean;
+}
+
+/** Undefined where no run works for an object of this UID. */
+export const runOf = (caches: Caches, uid: string): Run | undefined => {
+  const version = caches.versions.by("uid", uid)[0];
+  if (version !== undefined) {
+    const attempt = version.status?.attempts?.at(-1);
+    if (attempt === undefined) return undefined;
+    return {
+      task: "train",
+      attempt: attempt.number,
+      podUids: livePods(caches, uid, attempt.job),
+      finished: isComplete(version),
+    };
+  }
+  const dataset = caches.datasets.by("uid", uid)[0];
+  const current = dataset?.status?.import;
+  if (current?.job === undefined) return undefined;
+  return {
+    task: "import",
+    attempt: current.attempt,
+    podUids: livePods(caches, uid, current.job),
+    finished: dataset?.status?.dataInputsHash === current.inputsHash,
+  };
+};
+
+const livePods = (caches: Caches, owner: string, name: string): Set<string> => {
+  const job = caches.jobs
+    .by("owner", owner)
+    .find((each: Job) => each.metadata.name === name && isOwnedBy(each, owner));
+  if (job === undefined) return new Set();
+  return new Set(
+    caches.pods
+      .by("owner", job.metadata.uid)
+      .filter(isLeft)
+      .map(({ metadata }) => metadata.uid),
+  );
+};
