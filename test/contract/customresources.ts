@@ -76,12 +76,24 @@ export const collection = (kind: string): string => {
 
 const definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
+/** Applies the definition of a kind, in place of the one that is there. */
+export const applyDefinition = async (
+  api: ApiServer,
+  definition: ReturnType<typeof customResourceDefinition>,
+): Promise<void> => {
+  const answer = await api.call(
+    "PATCH",
+    `${definitions}/${definition.metadata.name}?fieldManager=test&force=true`,
+    definition,
+    "application/apply-patch+yaml",
+  );
+  if (answer.code >= 300)
+    throw new Error(`${definition.metadata.name}: ${answer.code} ${answer.message}`);
+};
+
 /** Creates our kinds, and resolves when they are served. */
 export const installKinds = async (api: ApiServer): Promise<void> => {
-  for (const kind of kinds) {
-    const answer = await api.call("POST", definitions, customResourceDefinition(kind));
-    if (answer.code !== 201) throw new Error(`${kind.kind}: ${answer.code} ${answer.message}`);
-  }
+  for (const kind of kinds) await applyDefinition(api, customResourceDefinition(kind));
   for (const { kind } of kinds) {
     const deadline = Date.now() + 30_000;
     while ((await api.call("GET", collection(kind))).code !== 200) {
