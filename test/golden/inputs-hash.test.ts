@@ -17,7 +17,6 @@ const Row = z.strictObject({
   }),
   concepts: z.array(z.string()),
   dataset: z.strictObject({ digest: Digest, splitDigest: Digest }),
-  base: z.strictObject({ digest: Digest.optional() }),
   hash: Digest,
 });
 const rows = z
@@ -35,7 +34,7 @@ const inputsOf = (row: z.infer<typeof Row>): TrainingInputs => {
     seed,
     concepts: row.concepts,
     dataset: row.dataset,
-    base: row.base,
+    base: revision.base,
   };
 };
 
