@@ -113,7 +113,7 @@ describe("a mailbox", () => {
     const evaluation = (split: "validation" | "test", top1: number): TrainingEvent => ({
       type: "evaluation",
       split,
-      values: { top1_accuracy: top1 } as never,
+      values: { top1 },
       concepts: [],
     });
     box.put("u", train(1, evaluation("validation", 0.5)), 0);

@@ -53,6 +53,7 @@ interface Said {
   readonly namespace: string;
   readonly until: number;
   count: number;
+  isWritten: boolean;
   timer: NodeJS.Timeout | undefined;
 }
 
@@ -86,24 +87,35 @@ export class Events {
     const name = `${about.name.slice(0, 200)}.${shortHash(key)}${randomUUID().slice(0, 8)}`;
     const namespace = about.namespace === "" ? "default" : about.namespace;
     this.#said.delete(key);
-    remember(this.#said, key, {
+    const first: Said = {
       name,
       namespace,
       until: now + SAME_FOR_MS,
       count: 1,
+      isWritten: false,
       timer: undefined,
-    });
+    };
+    remember(this.#said, key, first);
     const manifest = this.#manifest(about, { ...text, note }, name, namespace);
-    this.#queue(() => this.#options.client.create(events, manifest, { lane: "always" }));
+    this.#queue(async () => {
+      await this.#options.client.create(events, manifest, { lane: "always" });
+      first.isWritten = true;
+    });
   }
 
   /** Writes the counts that were gathered, and resolves when nothing waits any more. */
   async flush(): Promise<void> {
+    // First the events themselves: what does not exist cannot be counted.
+    await this.#drained();
     for (const said of this.#said.values()) {
       if (said.timer === undefined) continue;
       clearTimeout(said.timer);
       this.#count(said);
     }
+    await this.#drained();
+  }
+
+  async #drained(): Promise<void> {
     if (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
@@ -138,6 +150,7 @@ export class Events {
 
   #count(said: Said): void {
     said.timer = undefined;
+    if (!said.isWritten) return;
     const { namespace, name, count } = said;
     const series = { count, lastObservedTime: microTime(new Date()) };
     this.#queue(() =>

@@ -87,9 +87,8 @@ export class Lease {
     clearTimeout(this.#deadline);
     await this.#renewing;
     if (!wasHeld || this.#current === undefined) return;
-    const { resourceVersion } = this.#current.metadata;
     // Failing costs the next process one duration of waiting, nothing else.
-    await this.#put(resourceVersion, "", RELEASED_SECONDS).catch(() => undefined);
+    await this.#put(this.#current, "", RELEASED_SECONDS).catch(() => undefined);
   }
 
   /** One attempt: undefined when the Lease is ours, else why not. */
@@ -105,7 +104,7 @@ export class Lease {
     }
     this.#transitions = specOf(lease).transitions + 1;
     const sentAt = performance.now();
-    this.#held(await this.#put(lease.metadata.resourceVersion, identity), sentAt);
+    this.#held(await this.#put(lease, identity), sentAt);
     return undefined;
   }
 
@@ -128,7 +127,7 @@ export class Lease {
       await sleep(Math.min(this.#options.renewMs, deadlineMs), this.#abort.signal);
       if (this.#abort.signal.aborted) return "given up";
       sentAt = performance.now();
-      this.#held(await this.#put(this.#current?.metadata.resourceVersion ?? "", identity), sentAt);
+      this.#held(await this.#put(this.#current, identity), sentAt);
     }
     return undefined;
   }
@@ -160,7 +159,7 @@ export class Lease {
     const { client, name, identity } = this.#options;
     const sentAt = performance.now();
     try {
-      this.#held(await this.#put(this.#current?.metadata.resourceVersion ?? "", identity), sentAt);
+      this.#held(await this.#put(this.#current, identity), sentAt);
       return;
     } catch (error) {
       if (!isConflict(error) && !isNotFound(error)) throw error;
@@ -171,7 +170,7 @@ export class Lease {
     if (holder !== identity) throw new LeaseTaken(`the Lease is held by ${holder || "nobody"}`);
     // A lost answer, or an edit that left the holder as it is.
     this.#current = lease;
-    this.#held(await this.#put(lease.metadata.resourceVersion, identity), sentAt);
+    this.#held(await this.#put(lease, identity), sentAt);
   }
 
   #held(lease: KubeObject, sentAt: number): void {
@@ -191,14 +190,17 @@ export class Lease {
     this.#options.onLost(why);
   }
 
-  async #put(resourceVersion: string, holder: string, seconds?: number): Promise<KubeObject> {
+  /** Replaces exactly that Lease. Without its UID the API server would create a deleted one again. */
+  async #put(of: KubeObject | undefined, holder: string, seconds?: number): Promise<KubeObject> {
+    if (of === undefined) throw new Error("there is no Lease to renew");
+    const { uid, resourceVersion } = of.metadata;
     const { client, name, durationMs, deadlineMs } = this.#options;
     const manifest = this.#manifest(holder, seconds ?? durationMs / 1000);
     return asLease(
       await client.request({
         method: "PUT",
         path: objectPath(leases, name),
-        body: { ...manifest, metadata: { ...manifest.metadata, resourceVersion } },
+        body: { ...manifest, metadata: { ...manifest.metadata, uid, resourceVersion } },
         timeoutMs: deadlineMs / 2,
       }),
     );
