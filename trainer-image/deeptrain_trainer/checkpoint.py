@@ -41,8 +41,9 @@ class Checkpoint:
     model: Tensors
     optimizer: Tensors
     best: Tensors = field(default_factory=dict)
-    # Epoch of `best`: where it is the same as in the checkpoint before, the file is shared instead of written again.
     best_epoch: int = 0
+    # Whether `best` equals `model`. Equal files are shared instead of written again.
+    best_is_model: bool = False
 
 
 class Checkpoints:
@@ -63,7 +64,14 @@ class Checkpoints:
         temporary.mkdir()
         digests = {}
         for role, name in _TENSORS.items():
-            shared = self._shared_best(checkpoint) if role == "best" else None
+            shared = None
+            if role == "best":
+                model = _TENSORS["model"]
+                shared = (
+                    (temporary / model, digests[model])
+                    if checkpoint.best_is_model
+                    else self._shared_best(checkpoint)
+                )
             if shared is not None:
                 digests[name] = _link(shared[0], temporary / name, shared[1])
             else:

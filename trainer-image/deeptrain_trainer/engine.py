@@ -244,6 +244,7 @@ def save_state(t: Training) -> None:
             {n: v.cpu().contiguous() for n, v in momentum_of(t.model, t.optimizer).items()},
             {name: v.contiguous() for name, v in t.best_weights.items()},
             best_epoch,
+            best_is_model=step == best_epoch * t.schedule.steps_per_epoch > 0,
         )
     )
     t.saved = {"epoch": t.state.epoch, "step": t.state.step}

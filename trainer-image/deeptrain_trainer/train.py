@@ -43,14 +43,14 @@ def train(run: TrainRun, reporter: Reporter, check_stop: Callable[[], None]) -> 
     reporter.send({"type": "phase", "phase": "loading"})
     data = open_data(run)
     device = choose_device(run.gpus, run.threads, architecture_of(run.template).bf16_on_cpu)
-    training = _prepare(run, data, device, reporter, check_stop)
-    _resume(training)
+    training = prepare(run, data, device, reporter, check_stop)
+    resume(training)
     reporter.send({"type": "phase", "phase": "training"})
     run_training(training)
     return _finish(training, data)
 
 
-def _prepare(
+def prepare(
     run: TrainRun,
     data: RunData,
     device: Device,
@@ -85,7 +85,7 @@ def _prepare(
     )
 
 
-def _resume(t: Training) -> None:
+def resume(t: Training) -> None:
     """Restores the newest checkpoint, if there is one, and says where the training begins."""
     checkpoint = t.checkpoints.load()
     if checkpoint is not None:

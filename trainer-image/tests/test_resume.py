@@ -1,0 +1,115 @@
+"""A run that was stopped or killed at any moment ends with the very bits of an undisturbed one."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import RunFile, Unwritten
+
+from deeptrain_trainer.engine import Training, restore_state, run_training
+from deeptrain_trainer.failure import Stopped
+
+Prepared = Callable[..., Training]
+SHAPE = {"num_epochs": 2, "num_items_per_epoch": 12, "batch_size": 4, "init_epochs": 1}
+STEPS = 6
+
+# A trainer that writes a checkpoint at nearly every step.
+DRIVER = (
+    "import sys; from deeptrain_trainer import engine; engine.CHECKPOINT_SECONDS = 0.05;"
+    "from deeptrain_trainer.__main__ import main; sys.exit(main())"
+)
+
+
+def final_state(t: Training) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    weights = {f"model.{n}": v for n, v in t.model.state_dict().items()}
+    return t.state.__dict__, weights | {f"best.{n}": v for n, v in t.best_weights.items()}
+
+
+def assert_same(one: Training, other: Training) -> None:
+    (state, tensors), (other_state, other_tensors) = final_state(one), final_state(other)
+    assert state == other_state
+    different = [name for name, v in tensors.items() if not torch.equal(v, other_tensors[name])]
+    assert different == []
+
+
+class StopAt:
+    """Raises Stopped at the n-th look and never again."""
+
+    def __init__(self, look: int) -> None:
+        self.left = look
+
+    def __call__(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Stopped
+
+
+def test_stopped_at_every_look_and_resumed(prepared: Prepared) -> None:
+    whole = prepared(**SHAPE)
+    run_training(whole)
+    # Looks are at each step and in each evaluation: some of these stop inside one.
+    for look in range(1, STEPS + 3):
+        stopped = prepared(**SHAPE)
+        stopped.check_stop = StopAt(look)
+        with pytest.raises(Stopped) as raised:
+            run_training(stopped)
+        assert raised.value.facts["checkpoint"] == stopped.saved
+        assert isinstance(stopped.checkpoints, Unwritten)
+        resumed = prepared(**SHAPE)
+        assert stopped.checkpoints.newest is not None
+        restore_state(resumed, stopped.checkpoints.newest)
+        run_training(resumed)
+        assert_same(whole, resumed)
+
+
+def start(run: Path, record: Path) -> subprocess.Popen[str]:
+    arguments = ["--run", str(run), "--record", str(record)]
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, *arguments], stdout=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_step(process: subprocess.Popen[str]) -> None:
+    """Until the first checkpoint of this process."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line)["event"] == "checkpoint":
+            return
+
+
+def test_killed_at_random_moments_and_stopped_by_sigterm(run_file: RunFile, tmp_path: Path) -> None:
+    moments = random.Random(7)
+    digests: dict[str, str] = {}
+    for name, signals in {"whole": [], "killed": ["KILL", "TERM", "KILL"]}.items():
+        output = tmp_path / name
+        run, record = tmp_path / f"{name}.json", tmp_path / f"{name}.record"
+        content = run_file(**SHAPE | {"num_epochs": 8}) | {"output": str(output)}
+        run.write_text(json.dumps(content))
+        for sent in signals:
+            process = start(run, record)
+            wait_for_step(process)
+            time.sleep(moments.random() * 0.4)
+            process.send_signal(getattr(signal, f"SIG{sent}"))
+            process.communicate()
+            if sent == "TERM":
+                assert process.returncode == 143
+                stopped = json.loads(record.read_text())
+                assert stopped["outcome"] == "stopped" and stopped["checkpoint"]["step"] > 0
+        process = start(run, record)
+        process.communicate()
+        assert process.returncode == 0
+        published = json.loads(record.read_text())
+        manifest = json.loads((output / "artifact" / "manifest.json").read_text())
+        digests[name] = published["artifact"]["digest"]
+        assert {f["path"] for f in manifest["files"]} >= {"weights.safetensors", "model.onnx"}
+        assert not (output / "checkpoints").exists()
+    # The manifest has the digests of weights, graphs, history and metrics: all of them are equal.
+    assert digests["whole"] == digests["killed"]

@@ -1,0 +1,86 @@
+"""Steps, epochs and learning rates, as the catalogue of templates says."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deeptrain_trainer.run import Hyperparameters
+from deeptrain_trainer.schedule import schedule_of
+
+
+def hyperparameters(**changes: float) -> Hyperparameters:
+    values = {
+        "average_horizontal_flips": True,
+        "base_gradient_multiplier": 1,
+        "batch_size": 10,
+        "image_size": 32,
+        "init_epochs": 4,
+        "step_epochs": 2,
+        "logreg": True,
+        "lrate": 1.0,
+        "num_epochs": 10,
+        "num_items_per_epoch": 0,
+        "test_freq": 1,
+    }
+    return Hyperparameters(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("items_per_epoch", "training_items", "want"),
+    [(0, 100, 10), (0, 101, 11), (1, 100, 1), (250, 100, 25), (251, 100, 26)],
+)
+def test_an_epoch_is_its_items_rounded_up_to_whole_batches(
+    items_per_epoch: int, training_items: int, want: int
+) -> None:
+    schedule = schedule_of(hyperparameters(num_items_per_epoch=items_per_epoch), training_items)
+    assert schedule.steps_per_epoch == want
+    assert schedule.steps == 10 * want
+
+
+def test_the_rate_drops_after_init_epochs_and_then_after_each_step_epochs() -> None:
+    schedule = schedule_of(hyperparameters(), 1_000)
+    rates = [schedule.lrate_at((epoch + 1) * 100 - 1) for epoch in range(10)]
+    drops = [0, 0, 0, 0, 1, 1, 2, 2, 3, 3]
+    assert rates == pytest.approx([0.3**drop for drop in drops])
+    first_step_after = schedule.lrate_at(400)
+    assert first_step_after == pytest.approx(0.3)
+
+
+def test_the_rate_rises_linearly_over_5_percent_of_the_steps_at_most_500() -> None:
+    schedule = schedule_of(hyperparameters(), 1_000)
+    assert schedule.warmup_steps == 50
+    assert [schedule.lrate_at(s) for s in (0, 24, 49)] == pytest.approx([1 / 51, 25 / 51, 50 / 51])
+    assert schedule.lrate_at(50) == 1.0
+    assert schedule_of(hyperparameters(), 1_000_000).warmup_steps == 500
+
+
+@pytest.mark.parametrize(
+    ("test_freq", "want"), [(1, list(range(1, 11))), (3, [3, 6, 9, 10]), (5, [5, 10]), (10, [10])]
+)
+def test_evaluation_is_at_each_test_freq_th_epoch_and_the_last(
+    test_freq: int, want: list[int]
+) -> None:
+    schedule = schedule_of(hyperparameters(test_freq=test_freq), 100)
+    assert [epoch for epoch in range(1, 11) if schedule.evaluates_after(epoch)] == want
+    assert schedule.evaluations_after(0) == len(want)
+    assert schedule.evaluations_after(99) == 1
+    assert schedule.evaluations_after(100) == 0
+
+
+@given(
+    init_epochs=st.integers(1, 20),
+    step_epochs=st.integers(1, 20),
+    num_epochs=st.integers(1, 40),
+    lrate=st.floats(1e-6, 10),
+)
+def test_after_warmup_the_rate_never_rises(
+    init_epochs: int, step_epochs: int, num_epochs: int, lrate: float
+) -> None:
+    chosen = hyperparameters(
+        init_epochs=init_epochs, step_epochs=step_epochs, num_epochs=num_epochs, lrate=lrate
+    )
+    schedule = schedule_of(chosen, 70)
+    rates = [schedule.lrate_at(step) for step in range(schedule.warmup_steps, schedule.steps)]
+    assert all(
+        0 < later <= earlier <= lrate for earlier, later in zip(rates, rates[1:], strict=False)
+    )
