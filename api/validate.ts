@@ -70,11 +70,20 @@ const broken = (judgements: readonly Judgement[], manifest: unknown): Problem[] 
       .map(([path]) => ({ field: `${path}${fieldPath}`.replace(/^\./, ""), message })),
   );
 
-const schemaProblems = (schema: z.ZodType, spec: unknown): Problem[] =>
-  schema.safeParse(spec).error?.issues.map(({ path, message }) => ({
-    field: pathOf(["spec", ...path]),
-    message,
-  })) ?? [];
+type Issue = z.core.$ZodIssue;
+
+/** After these the API server judges no rule: of a wrong type, missing, not in the list, too long, too many. */
+const isBlocking = ({ code, ...issue }: Issue): boolean =>
+  code === "invalid_type" ||
+  code === "invalid_value" ||
+  code === "invalid_union" ||
+  code === "custom" ||
+  (code === "too_big" && "origin" in issue && ["string", "array"].includes(`${issue.origin}`));
+
+const problemOf = ({ path, message }: Issue): Problem => ({
+  field: pathOf(["spec", ...path]),
+  message,
+});
 
 type Validate = (manifest: unknown) => Problem[];
 
@@ -87,7 +96,14 @@ const validator = (name: string): Validate => {
     // The API server reads strictly first, then judges by the schema, then by the rules.
     const unknown = unknownFields(spec, specSchema, "spec");
     if (unknown.length > 0) return unknown;
-    return [...schemaProblems(kind.spec, spec), ...broken(kind.rules, manifest)];
+    const issues = kind.spec.safeParse(spec).error?.issues ?? [];
+    // Patterns are rules as well (see structural.ts).
+    const [patterns, others] = [
+      issues.filter(({ code }) => code === "invalid_format"),
+      issues.filter(({ code }) => code !== "invalid_format"),
+    ];
+    if (others.some(isBlocking)) return others.map(problemOf);
+    return [...[...others, ...patterns].map(problemOf), ...broken(kind.rules, manifest)];
   };
 };
 

@@ -1,8 +1,15 @@
+import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { z } from "zod";
+import { DatasetSpec } from "../../api/dataset.ts";
+import { DeepModelSpec } from "../../api/deepmodel.ts";
+import { structuralSchema } from "../../api/structural.ts";
+import { validateDataset, validateDeepModel } from "../../api/validate.ts";
 import { type ControlPlane, startControlPlane } from "../../cluster/controlplane.ts";
 import { kubectl } from "../../cluster/kubectl.ts";
 import { type ApiServer, apiServer, collection, installKinds } from "./customresources.ts";
-import { manifestCases } from "./manifests.ts";
+import { manifestCases, object } from "./manifests.ts";
+import { schemaLeaves } from "./sample.ts";
 
 let controlPlane: ControlPlane;
 let api: ApiServer;
@@ -70,5 +77,66 @@ describe("an unknown field", () => {
     await expect(
       kubectl(controlPlane.kubeconfig, ["apply", "-f", "-"], JSON.stringify(manifest)),
     ).rejects.toThrow(`unknown field "${refused}"`);
+  });
+});
+
+describe("a manifest that nobody thought of", () => {
+  /** Values on both sides of every bound, of every type that a field may be given. */
+  const value = fc.oneof(
+    {
+      weight: 6,
+      arbitrary: fc.constantFrom(0, 1, 2, 31, 32, 33, 64, 65, 66, 100, 1000, 1001, 1024),
+    },
+    { weight: 2, arbitrary: fc.constantFrom(-1, 0.1, 0.5, 1.5, 1e-9, 2 ** 31 - 1, 2 ** 31, 1e12) },
+    {
+      weight: 1,
+      arbitrary: fc.constantFrom("", "1", "a b", "500m", "4Gi", "top1", "Exists", true, false),
+    },
+    { weight: 1, arbitrary: fc.constantFrom([], {}, ["a"], [""]) },
+  );
+  type Fields = Record<string, unknown>;
+  const isFields = (candidate: unknown): candidate is Fields =>
+    typeof candidate === "object" && candidate !== null && !Array.isArray(candidate);
+  const changed = (spec: unknown, [step = "", ...rest]: string[], to: unknown): Fields => {
+    const fields = isFields(spec) ? spec : {};
+    return { ...fields, [step]: rest.length === 0 ? to : changed(fields[step], rest, to) };
+  };
+  /** An accepted manifest of the table, some of whose fields are given another value. */
+  const mutated = (kind: string, schema: z.ZodType) => {
+    const paths = schemaLeaves(structuralSchema(schema, "pattern"), "")
+      .filter((path) => !/[[*]/.test(path))
+      .map((path) => path.slice(1).split("."));
+    const accepted = manifestCases.filter(
+      ({ manifest, refused }) => manifest.kind === kind && refused === undefined,
+    );
+    return fc
+      .tuple(
+        fc.constantFrom(...accepted),
+        fc.array(fc.tuple(fc.constantFrom(...paths), value), { minLength: 1, maxLength: 3 }),
+      )
+      .map(([{ manifest }, changes]) =>
+        changes.reduce((spec, [path, to]) => changed(spec, path, to), manifest.spec),
+      );
+  };
+
+  it.each([
+    ["DeepModel", mutated("DeepModel", DeepModelSpec), validateDeepModel] as const,
+    ["Dataset", mutated("Dataset", DatasetSpec), validateDataset] as const,
+  ])("%s: zod and the API server agree", async (kind, specs, validate) => {
+    const seen = { accepted: 0, refused: 0 };
+    await fc.assert(
+      fc.asyncProperty(specs, async (spec) => {
+        const manifest = object(kind, spec);
+        const problems = validate(manifest);
+        const answer = await api.call("POST", `${collection(kind)}?${strict}`, manifest);
+        expect(answer.code, answer.message).toBe(problems.length === 0 ? 201 : 422);
+        const [first] = problems;
+        if (first !== undefined) expect(answer.fields, first.message).toContain(first.field);
+        seen[first === undefined ? "accepted" : "refused"] += 1;
+      }),
+      { numRuns: 500, seed: 7 },
+    );
+    // Both verdicts were met, or the property says nothing.
+    expect(Math.min(seen.accepted, seen.refused)).toBeGreaterThan(25);
   });
 });

@@ -7,7 +7,7 @@ type Values = Record<string, unknown>;
 
 export interface ManifestCase {
   name: string;
-  manifest: Values & { kind: string; metadata: { name: string } };
+  manifest: Values & { kind: string; metadata: { name: string }; spec: unknown };
   /** The field that a refusal names first; absent: accepted. */
   refused?: string;
   /** The field is unknown to the schema, so each kind of client gets an answer of its own. */
