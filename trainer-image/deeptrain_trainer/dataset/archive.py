@@ -90,7 +90,7 @@ _EXPECTED = "not a tar, tar.gz, tar.zst or zip archive"
 
 def _described(start: bytes) -> str:
     if not start:
-        return "empty"
+        return "empty or truncated"
     return next(
         (name for magic, name in _OTHERS if start.lstrip().startswith(magic)), "something else"
     )

@@ -13,7 +13,6 @@ import signal
 import struct
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
@@ -24,9 +23,9 @@ from .image import InvalidImageError, decode_rgb, image_format
 T = TypeVar("T")
 
 _MODULE = "deeptrain_trainer.dataset.checker"
+_READY: Final = b"ready"
 _BATCH_FILES: Final = 64
 _BATCH_BYTES: Final = 4 * 1024 * 1024
-_BATCHES_AHEAD: Final = 2
 _PATIENCE_SECONDS: Final = 120.0
 """How long a batch may take before its process is given up: a decoder may hang as well as die."""
 _END_SECONDS: Final = 0.5
@@ -67,18 +66,25 @@ def check_all(
     """Checks all files with `processes` processes; the order of the answers is not that of the
     files.
 
-    Takes only a few batches ahead of what it has answered, so memory stays bounded.
+    Takes one batch for each process and one more ahead of its answers, so memory stays bounded.
     """
-    with contextlib.ExitStack() as stack:
-        workers = [_Worker[T](module) for _ in range(processes)]
-        for worker in workers:
-            stack.callback(worker.end)
+    workers: list[_Worker[T]] = []
+    try:
         for batch in _batches(files):
-            while not (free := [w for w in workers if len(w.waiting) < _BATCHES_AHEAD]):
+            free = next((worker for worker in workers if worker.batch is None), None)
+            # A process begins only when there is work for it: a small set, or a typo, needs few.
+            if free is None and len(workers) < processes:
+                free = _Worker(module)
+                workers.append(free)
+            while free is None:
                 yield from _answers(workers)
-            min(free, key=lambda worker: len(worker.waiting)).give(batch)
-        while any(worker.waiting for worker in workers):
+                free = next((worker for worker in workers if worker.batch is None), None)
+            free.give(batch)
+        while any(worker.batch for worker in workers):
             yield from _answers(workers)
+    finally:
+        for worker in workers:
+            worker.end()
 
 
 def _batches(files: Iterable[tuple[T, bytes]]) -> Iterator[list[tuple[T, bytes]]]:
@@ -96,7 +102,7 @@ def _batches(files: Iterable[tuple[T, bytes]]) -> Iterator[list[tuple[T, bytes]]
 
 def _answers(workers: "list[_Worker[T]]") -> Iterator[Checked[T]]:
     """The answers that arrive next, from whichever process."""
-    busy = {worker.connection: worker for worker in workers if worker.waiting}
+    busy = {worker.connection: worker for worker in workers if worker.batch}
     ready = wait(list(busy), _PATIENCE_SECONDS)
     for connection, worker in busy.items():
         # Nothing from anybody for so long: they all hang.
@@ -105,14 +111,18 @@ def _answers(workers: "list[_Worker[T]]") -> Iterator[Checked[T]]:
 
 
 class _Worker(Generic[T]):
-    """One checking process, begun again when it dies, and the batches it has not answered."""
+    """One checking process, begun again when it dies, and the batch that it has.
+
+    It has one at a time, so that giving it the next never waits for a process that hangs.
+    """
 
     def __init__(self, module: str) -> None:
         self._module = module
-        self.waiting: deque[list[tuple[T, bytes]]] = deque()
+        self.batch: list[tuple[T, bytes]] | None = None
         self._begin()
 
     def _begin(self) -> None:
+        self._is_ready = False
         self.connection, child = Pipe()
         with child:
             self._process = subprocess.Popen(
@@ -121,8 +131,40 @@ class _Worker(Generic[T]):
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": _python_path(), "OMP_NUM_THREADS": "1"},
             )
-        if not self.connection.poll(_PATIENCE_SECONDS) or self._receive() != b"ready":
-            raise RuntimeError(f"the checking process does not start: {self.end()}")
+
+    def give(self, batch: list[tuple[T, bytes]]) -> None:
+        self.batch = batch
+        # When it has died, `answers` will notice.
+        with contextlib.suppress(OSError):
+            self.connection.send_bytes(_packed([data for _, data in batch]))
+
+    def answers(self) -> Iterator[Checked[T]]:
+        """The answer to the batch, or nothing yet. It died over it: each file alone."""
+        message = self._receive()
+        if not self._is_ready:
+            if message != _READY:
+                raise RuntimeError(f"the checking process does not start: {self.end()}")
+            self._is_ready = True
+            return
+        batch, self.batch = self.batch or [], None
+        if message is not None:
+            for (key, data), (sha256, problem, is_image) in zip(
+                batch, json.loads(message), strict=True
+            ):
+                yield Checked(key, data, Verdict(bytes.fromhex(sha256), problem, is_image))
+            return
+        how = self.end()
+        self._begin()
+        if len(batch) == 1:
+            key, data = batch[0]
+            problem = f"the decoder did not survive it ({how})"
+            yield Checked(key, data, Verdict(hashlib.sha256(data).digest(), problem, True))
+            return
+        for entry in batch:
+            self.give([entry])
+            while self.batch:
+                self.connection.poll(_PATIENCE_SECONDS)
+                yield from self.answers()
 
     def _receive(self) -> bytes | None:
         """The next message; None when the process is dead or hangs."""
@@ -131,41 +173,9 @@ class _Worker(Generic[T]):
         except (EOFError, OSError):
             return None
 
-    def give(self, batch: list[tuple[T, bytes]]) -> None:
-        self.waiting.append(batch)
-        # When it died over an earlier batch, `answers` will notice.
-        with contextlib.suppress(OSError):
-            self.connection.send_bytes(_packed([data for _, data in batch]))
-
-    def answers(self) -> Iterator[Checked[T]]:
-        """The answer to the oldest batch. Died over it: each file alone, to find the culprit."""
-        message = self._receive()
-        batch = self.waiting.popleft()
-        if message is not None:
-            for (key, data), (sha256, problem, is_image) in zip(
-                batch, json.loads(message), strict=True
-            ):
-                yield Checked(key, data, Verdict(bytes.fromhex(sha256), problem, is_image))
-            return
-        how = self.end()
-        later, self.waiting = self.waiting, deque()
-        self._begin()
-        if len(batch) == 1:
-            key, data = batch[0]
-            problem = f"the decoder did not survive it ({how})"
-            yield Checked(key, data, Verdict(hashlib.sha256(data).digest(), problem, True))
-        else:
-            for entry in batch:
-                self.give([entry])
-                self.connection.poll(_PATIENCE_SECONDS)
-                yield from self.answers()
-        for other in later:
-            self.give(other)
-
     def end(self) -> str:
         """Ends the process, if it has not ended; returns how it ended."""
-        # Closed first, so that an idle process ends by itself, and a dying one keeps its own
-        # signal.
+        # Closed first, so that an idle process ends by itself, and a dying one keeps its own signal.
         self.connection.close()
         try:
             code = self._process.wait(_END_SECONDS)
@@ -197,7 +207,7 @@ def _unpacked(message: bytes) -> Iterator[bytes]:
 def serve(descriptor: int) -> None:
     """Answers batches until the parent closes the connection or dies."""
     with Connection(descriptor) as connection:
-        connection.send_bytes(b"ready")
+        connection.send_bytes(_READY)
         while True:
             try:
                 message = connection.recv_bytes()

@@ -21,6 +21,14 @@ _LOCAL_HEADER_BYTES = 30
 _MAX_DIRECTORY_BYTES = 512 * 1024 * 1024
 _ENCRYPTED_FLAGS = 0x1 | 0x40 | 0x2000
 _UTF8_FLAG = 0x800
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    struct.error,
+    RuntimeError,  # zipfile's word for an encrypted member; NotImplementedError is one too
+    ValueError,
+)
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -38,7 +46,7 @@ class ZipMembers:
         _check_directory_size(path, max_entries)
         try:
             self._archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, struct.error, NotImplementedError, ValueError) as error:
+        except _DAMAGE as error:
             raise Failure("ArchiveInvalid", f"the zip archive is damaged: {error}") from error
         self._entries = sorted(self._archive.infolist(), key=lambda entry: entry.header_offset)
         if len(self._entries) > max_entries:
@@ -70,7 +78,7 @@ class ZipMembers:
             try:
                 # zipfile stops at the size that the directory states, and compares the CRC there.
                 data = self._archive.read(entry)
-            except (zipfile.BadZipFile, zlib.error, EOFError, struct.error) as error:
+            except _DAMAGE as error:
                 raise _damaged(entry, str(error)) from error
             if len(data) != entry.file_size:
                 raise _damaged(entry, "it is shorter than stated")
