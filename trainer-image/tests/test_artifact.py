@@ -1,0 +1,75 @@
+"""An artifact is published whole or not at all, and its record can be repeated from it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deeptrain_trainer.artifact import inspect, publish, published_record
+from deeptrain_trainer.failure import Failure
+
+HASH = "sha256:" + "1" * 64
+FACTS: dict[str, Any] = {
+    "metrics": {"split": "test", "values": {"top1": 0.5}, "items": 4},
+    "epochs": 2,
+    "steps": 12,
+    "bestEpoch": 1,
+}
+FILES = {"model.onnx": b"graph", "concepts.json": b'["a"]\n'}
+
+
+def published(output: Path) -> dict[str, Any]:
+    return publish(output, FILES, {"inputsHash": HASH, **FACTS}, attempt=1)
+
+
+def test_the_record_can_be_repeated_from_what_was_published(tmp_path: Path) -> None:
+    artifact = published(tmp_path)
+    assert artifact["path"] == "artifact"
+    folder = tmp_path / "artifact"
+    assert artifact["bytes"] == sum(path.stat().st_size for path in folder.iterdir())
+    want = {"outcome": "published", "inputsHash": HASH, "artifact": artifact, **FACTS}
+    assert inspect(tmp_path, HASH) == want
+    assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
+
+
+def test_nothing_published_is_artifact_missing(tmp_path: Path) -> None:
+    assert published_record(tmp_path, HASH) is None
+    with pytest.raises(Failure) as missing:
+        inspect(tmp_path, HASH)
+    assert missing.value.reason == "ArtifactMissing"
+
+
+@pytest.mark.parametrize("damage", ["bit", "gone", "manifest", "other inputs"])
+def test_what_is_not_as_published_is_artifact_missing(tmp_path: Path, damage: str) -> None:
+    published(tmp_path)
+    model, manifest = tmp_path / "artifact" / "model.onnx", tmp_path / "artifact" / "manifest.json"
+    if damage == "bit":
+        model.write_bytes(b"grapH")
+    elif damage == "gone":
+        model.unlink()
+    elif damage == "manifest":
+        manifest.write_text(manifest.read_text()[:-9])
+    wanted = "sha256:" + "2" * 64 if damage == "other inputs" else HASH
+    with pytest.raises(Failure, match="is damaged") as refused:
+        inspect(tmp_path, wanted)
+    assert refused.value.reason == "ArtifactMissing"
+
+
+def test_a_damaged_artifact_is_replaced(tmp_path: Path) -> None:
+    published(tmp_path)
+    (tmp_path / "artifact" / "manifest.json").unlink()
+    published(tmp_path)
+    assert json.loads((tmp_path / "artifact" / "manifest.json").read_text())["inputsHash"] == HASH
+
+
+def test_a_full_disk_leaves_nothing_under_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_path: Path, _content: bytes) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("deeptrain_trainer.artifact.write_synced", full)
+    with pytest.raises(OSError, match="No space left"):
+        published(tmp_path)
+    assert not (tmp_path / "artifact").exists()

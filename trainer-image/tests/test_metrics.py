@@ -1,0 +1,106 @@
+"""Metrics by their names; what has no support is absent."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from deeptrain_trainer.metrics import (
+    ClassifierMetrics,
+    classifier_metrics,
+    is_exclusive,
+    selection_metric,
+)
+
+NAMES = ["a", "b", "c"]
+
+
+def measured(
+    scores: list[list[float]], truth: list[list[int]], exclusive: bool, softmax: bool = False
+) -> ClassifierMetrics:
+    return classifier_metrics(
+        np.array(scores, np.float32), np.array(truth, np.bool_), NAMES, exclusive, softmax
+    )
+
+
+# Right, right, wrong (b for a), right.
+EXCLUSIVE = (
+    [[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.3, 0.5, 0.2], [0.2, 0.2, 0.6]],
+    [[1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1]],
+)
+
+
+def test_exclusive_concepts() -> None:
+    result = measured(*EXCLUSIVE, exclusive=True, softmax=True)
+    assert result.items == 4
+    assert result.values["top1"] == 0.75
+    assert "top5" not in result.values  # of three concepts five say nothing
+    assert result.values["log_loss"] == pytest.approx(
+        -np.mean(np.log([0.7, 0.6, 0.3, 0.6])), rel=1e-5
+    )
+    rows = {row["concept"]: row for row in result.concepts}
+    assert rows["a"] == {
+        "concept": "a",
+        "precision": 1.0,
+        "recall": 0.5,
+        "f1": pytest.approx(2 / 3, rel=1e-5),
+        "ap": 1.0,
+        "roc_auc": 1.0,
+        "support": 2,
+    }
+    assert rows["b"]["precision"] == 0.5
+    assert result.values["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3, rel=1e-5)
+    assert result.confusion == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
+    assert set(result.values) == {"top1", "macro_f1", "macro_ap", "macro_roc_auc", "log_loss"}
+
+
+def test_sigmoid_scores_of_exclusive_concepts_have_no_log_loss() -> None:
+    result = measured(*EXCLUSIVE, exclusive=True)
+    assert "log_loss" not in result.values and result.values["top1"] == 0.75
+
+
+def test_top5_of_more_than_five_concepts() -> None:
+    scores = np.tile(np.linspace(0.9, 0.1, 8, dtype=np.float32), (8, 1))
+    result = classifier_metrics(scores, np.eye(8, dtype=np.bool_), [*"abcdefgh"], True, False)
+    assert result.values["top1"] == 1 / 8 and result.values["top5"] == 5 / 8
+
+
+def test_overlapping_concepts() -> None:
+    scores = [[0.9, 0.3, 0.1], [0.8, 0.45, 0.1], [0.1, 0.1, 0.2]]
+    result = measured(scores, [[1, 0, 0], [1, 1, 0], [0, 0, 0]], exclusive=False)
+    assert set(result.values) == {"macro_f1", "macro_ap", "best_f1_threshold"}
+    # At .5 b is never predicted: f1 of a is 1, of b 0; c has no support.
+    assert result.values["macro_f1"] == 0.5
+    assert result.values["best_f1_threshold"] == pytest.approx(0.31)
+    assert result.confusion == []
+    assert "precision" not in result.concepts[1]
+    assert result.concepts[2] == {"concept": "c", "support": 0}
+
+
+def test_nothing_to_evaluate() -> None:
+    empty = np.empty((0, 3))
+    result = classifier_metrics(empty.astype(np.float32), empty.astype(np.bool_), NAMES, True, True)
+    assert (result.values, result.concepts, result.items) == ({}, [], 0)
+
+
+def test_labels_decide_what_is_exclusive() -> None:
+    assert is_exclusive(np.eye(3, dtype=np.bool_))
+    assert not is_exclusive(np.zeros((2, 3), np.bool_))
+    assert not is_exclusive(np.ones((2, 3), np.bool_))
+    assert selection_metric(True) == "top1" and selection_metric(False) == "macro_ap"
+
+
+@given(
+    scores=arrays(np.float32, (6, 3), elements=st.floats(0, 1, width=32)),
+    truth=arrays(np.bool_, (6, 3)),
+)
+def test_values_are_finite_and_between_0_and_1(scores: np.ndarray, truth: np.ndarray) -> None:
+    exclusive = is_exclusive(truth)
+    result = classifier_metrics(scores, truth, NAMES, exclusive, softmax=False)
+    numbers = [*result.values.values()]
+    for row in result.concepts:
+        numbers += [value for key, value in row.items() if key not in ("concept", "support")]
+    assert all(math.isfinite(value) and 0 <= value <= 1 for value in numbers)
