@@ -89,7 +89,7 @@ export const planDeepModel = (world: ModelWorld): Plan<DeepModelStatus> => {
   return {
     effects: [...effects, ...removed.map(removal)],
     status,
-    events: deepModelEvents(model, status, effects, removed),
+    events: deepModelEvents(model, status, removed),
     ...(nextMs === undefined ? {} : { nextMs }),
   };
 };

@@ -17,7 +17,7 @@ import type { Decision } from "./deepmodel.ts";
 import { metricText } from "./display.ts";
 import { gateProblem, isComplete } from "./gates.ts";
 import { starting } from "./modelversion.ts";
-import type { Effect, EventNote } from "./plan.ts";
+import type { EventNote } from "./plan.ts";
 import { dataWarning, resolvedStatus } from "./wantedinputs.ts";
 
 export const deepModelStatus = (
@@ -169,20 +169,18 @@ const retrainedClaim = (
 export const deepModelEvents = (
   model: DeepModel,
   status: DeepModelStatus,
-  effects: readonly Effect[],
   removed: readonly ModelVersion[],
 ): EventNote[] => [
-  ...effects.flatMap((effect): EventNote[] =>
-    effect.verb === "create"
-      ? [
-          {
-            type: "Normal",
-            reason: "VersionCreated",
-            message: `${effect.object.metadata.name} is created`,
-          },
-        ]
-      : [],
-  ),
+  ...(status.lastVersionNumber !== undefined &&
+  status.lastVersionNumber > (model.status?.lastVersionNumber ?? 0)
+    ? [
+        {
+          type: "Normal" as const,
+          reason: "VersionCreated" as const,
+          message: `${model.metadata.name}-v${status.lastVersionNumber} is created`,
+        },
+      ]
+    : []),
   ...removed.map(
     ({ metadata }): EventNote => ({
       type: "Normal",

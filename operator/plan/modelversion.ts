@@ -92,7 +92,12 @@ export const planVersion = (world: VersionWorld): Plan<ModelVersionStatus> => {
   if (isOrphan || version.metadata.deletionTimestamp !== undefined) {
     return { effects: [], events: [] };
   }
-  const step = nextStep(world, wishOf(version, model), model);
+  const wish = wishOf(version, model);
+  // Just created: its DeepModel is about to say that it wants it.
+  if (wish.is === "leave" && version.status?.conditions === undefined) {
+    return { effects: [], events: [] };
+  }
+  const step = nextStep(world, wish, model);
   const told = versionStatus(world, model, step.standing);
   const nextMs = Math.min(step.nextMs ?? Infinity, told.nextMs ?? Infinity);
   return {

@@ -1,0 +1,238 @@
+// A fake API server, a pretended Job controller and kubelet, and operators that may be killed at any write.
+
+import { canonicalDigest } from "../../../api/canonical.ts";
+import type { DatasetReport } from "../../../api/dataset.ts";
+import { annotation } from "../../../api/group.ts";
+import type { ProgressReport } from "../../../api/progress.ts";
+import type { ImportRecord, TrainingRecord } from "../../../api/record.ts";
+import { RunFile } from "../../../api/run.ts";
+import { report, settings } from "../../plan/testing/gen.ts";
+import { CONTAINER } from "../../plan/trainerpod.ts";
+import { isRecord, type KubeObject } from "../../runtime/object.ts";
+import { keyOf } from "../../runtime/resource.ts";
+import { FakeApiServer } from "../../runtime/testing/apiserver.ts";
+import {
+  claims,
+  coreEvents,
+  datasets,
+  deepModels,
+  jobs,
+  modelVersions,
+  pods,
+} from "../kinds.ts";
+import { type Controllers, startControllers } from "../start.ts";
+
+const untouched = (object: Readonly<Record<string, unknown>>): Record<string, unknown> => ({
+  ...object,
+  status: { observedGeneration: -1 },
+});
+
+export const startServer = (): Promise<FakeApiServer> =>
+  FakeApiServer.start([
+    { resource: datasets, defaults: untouched },
+    { resource: deepModels, defaults: untouched },
+    { resource: modelVersions, defaults: untouched },
+    { resource: jobs },
+    { resource: pods },
+    { resource: claims },
+    { resource: coreEvents, hasStatus: false },
+  ]);
+
+export interface Noted {
+  kind: string;
+  name: string;
+  reason: string;
+}
+
+export class Operator {
+  readonly controllers: Controllers;
+  readonly events: Noted[] = [];
+  readonly problems: unknown[] = [];
+
+  private constructor(controllers: Controllers) {
+    this.controllers = controllers;
+  }
+
+  static async start(server: FakeApiServer, image = settings.trainerImage): Promise<Operator> {
+    const client = await server.client({ fieldManager: "deeptrain" });
+    const events: Noted[] = [];
+    const problems: unknown[] = [];
+    const controllers = startControllers({
+      client,
+      settings: { ...settings, trainerImage: image },
+      events: {
+        emit: ({ kind, name }, { reason }) => {
+          events.push({ kind, name, reason });
+        },
+      },
+      log: {
+        info: () => undefined,
+        warn: (fields) => problems.push(fields),
+        error: (fields) => problems.push(fields),
+      },
+      watch: { retry: { minMs: 5, maxMs: 20 } },
+    });
+    const operator = new Operator(controllers);
+    Object.assign(operator, { events, problems });
+    await controllers.synced;
+    controllers.start();
+    return operator;
+  }
+
+  readonly #dead = Promise.withResolvers<void>();
+
+  /** Rejects when this operator dies, as a broken connection does. */
+  async takeReport(report: ProgressReport): Promise<void> {
+    const died = this.#dead.promise.then(() => {
+      throw new Error("the connection is broken");
+    });
+    died.catch(() => undefined);
+    await Promise.race([this.controllers.takeReport(report.uid, report), died]);
+  }
+
+  stop(): Promise<void> {
+    this.#dead.resolve();
+    return this.controllers.stop();
+  }
+}
+
+/** How a run is to go; default: it is published. */
+export type Script = (run: RunFile) => { exitCode: number; record?: unknown } | "never-ends";
+
+export const published: Script = () => ({ exitCode: 0 });
+
+/** Gives every new Job a pod, reports for it, and ends it as the script says. */
+export class Kubelet {
+  readonly started: string[] = [];
+  readonly #server: FakeApiServer;
+  readonly #operator: () => Operator | undefined;
+  readonly #stop: () => void;
+  script: Script;
+  data: DatasetReport = report();
+
+  constructor(server: FakeApiServer, operator: () => Operator | undefined, script = published) {
+    this.#server = server;
+    this.#operator = operator;
+    this.script = script;
+    this.#stop = server.storage.onEntry(({ plural, type, object }) => {
+      if (plural !== jobs.plural || type !== "ADDED") return;
+      this.started.push(object.metadata.name);
+      setImmediate(() => void this.#run(object));
+    });
+  }
+
+  stop(): void {
+    this.#stop();
+  }
+
+  async #run(job: KubeObject): Promise<void> {
+    const run = runOf(job);
+    const how = this.script(run);
+    const key = keyOf({ namespace: job.metadata.namespace ?? "", name: `${job.metadata.name}-p` });
+    this.#server.put(pods, podOf(job, { running: { startedAt: new Date().toISOString() } }));
+    if (how === "never-ends") return;
+    if (run.task === "import" && how.exitCode === 0) await this.#report(run);
+    const exists = () => this.#server.get(jobs, keyOf(plain(job))) !== undefined;
+    if (!exists()) return;
+    const message = how.record ?? (how.exitCode === 0 ? this.#record(run) : undefined);
+    this.#server.putStatus(
+      pods,
+      key,
+      status(how.exitCode === 0 ? "Succeeded" : "Failed", {
+        terminated: {
+          exitCode: how.exitCode,
+          reason: how.exitCode === 0 ? "Completed" : "Error",
+          ...(message === undefined ? {} : { message: JSON.stringify(message) }),
+        },
+      }),
+    );
+    this.#server.putStatus(jobs, keyOf(plain(job)), {
+      conditions: [
+        how.exitCode === 0
+          ? { type: "Complete", status: "True" }
+          : { type: "Failed", status: "True", reason: "BackoffLimitExceeded", message: "failed" },
+      ],
+    });
+  }
+
+  /** As the importer does it: until it is acknowledged. */
+  async #report(run: RunFile): Promise<void> {
+    for (let sequence = 1; sequence < 500; sequence += 1) {
+      const known = this.#operator()?.controllers.runOf(run.object.uid);
+      if (known?.attempt === run.attempt && !known.finished && known.podUids.size > 0) {
+        try {
+          await this.#operator()?.takeReport({
+            task: "import",
+            uid: run.object.uid,
+            attempt: run.attempt,
+            sequence,
+            event: { type: "report", report: this.data },
+          });
+          return;
+        } catch {
+          // The operator was killed before it was written.
+        }
+      }
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+
+  #record(run: RunFile): ImportRecord | TrainingRecord {
+    const common = { uid: run.object.uid, attempt: run.attempt, outcome: "published" as const };
+    if (run.task === "import") {
+      const { digest, splitDigest, items, invalid, bytes } = this.data;
+      const reportDigest = canonicalDigest(this.data);
+      return { task: "import", ...common, digest, splitDigest, items, invalid, bytes, reportDigest };
+    }
+    return {
+      task: "train",
+      ...common,
+      inputsHash: run.inputsHash,
+      artifact: { path: "artifact", digest: `sha256:${"f".repeat(64)}`, bytes: 1000 },
+      metrics: { split: "test", values: { top1: 0.91 }, items: 160 },
+      epochs: 4,
+      steps: 76,
+      bestEpoch: 3,
+    };
+  }
+}
+
+const plain = ({ metadata }: KubeObject) => ({
+  namespace: metadata.namespace ?? "",
+  name: metadata.name,
+});
+
+const runOf = (job: KubeObject): RunFile => {
+  const spec = isRecord(job.spec) ? job.spec : {};
+  const template = isRecord(spec.template) ? spec.template : {};
+  const metadata = isRecord(template.metadata) ? template.metadata : {};
+  const annotations = isRecord(metadata.annotations) ? metadata.annotations : {};
+  return RunFile.parse(JSON.parse(String(annotations[annotation.run])));
+};
+
+const podOf = (job: KubeObject, state: unknown): Record<string, unknown> => ({
+  apiVersion: "v1",
+  kind: "Pod",
+  metadata: {
+    name: `${job.metadata.name}-p`,
+    namespace: job.metadata.namespace,
+    labels: job.metadata.labels,
+    ownerReferences: [
+      {
+        apiVersion: "batch/v1",
+        kind: "Job",
+        name: job.metadata.name,
+        uid: job.metadata.uid,
+        controller: true,
+      },
+    ],
+  },
+  spec: { nodeName: "node-1" },
+  status: status("Running", state),
+});
+
+const status = (phase: string, state: unknown): Record<string, unknown> => ({
+  phase,
+  conditions: [{ type: "PodScheduled", status: "True" }],
+  containerStatuses: [{ name: CONTAINER, state }],
+});
