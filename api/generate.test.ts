@@ -9,7 +9,7 @@ it.each([...generatedFiles()])("%s is what `node api/generate.ts` writes", (path
 });
 
 it("nothing else lies beside the generated files", () => {
-  for (const folder of ["crds/", "trainer-image/deeptrain_trainer/schema/"]) {
+  for (const folder of ["crds/", "docs/reference/", "trainer-image/deeptrain_trainer/schema/"]) {
     const generated = [...generatedFiles().keys()].filter((path) => path.startsWith(folder));
     const found = readdirSync(new URL(folder, root)).map((name) => `${folder}${name}`);
     expect(found.filter((path) => !path.endsWith(".py") && !path.includes("__")).sort()).toEqual(

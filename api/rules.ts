@@ -59,12 +59,19 @@ const byTemplate = (value: (template: TemplateName) => number): string => {
   );
 };
 
+/** What rules on a DeepModel's spec speak of. */
+const Trained = DeepModelSpec.pick({
+  template: true,
+  templateRevision: true,
+  hyperparameters: true,
+});
+
 const defaultEpochs = (template: TemplateName) => newest(template).defaults.num_epochs;
 const minImageSize = (template: TemplateName) => newest(template).minImageSize;
 const writtenEpochs = `(has(self.hyperparameters.num_epochs) ? self.hyperparameters.num_epochs : ${byTemplate(defaultEpochs)})`;
 
 const atMostNumEpochs = (name: "init_epochs" | "test_freq"): Rule =>
-  ruleOn(DeepModelSpec, "spec", {
+  ruleOn(Trained, "spec", {
     rule: ratcheting(
       "hyperparameters",
       `!has(self.hyperparameters.${name}) || self.hyperparameters.${name} <= ${writtenEpochs}`,
@@ -107,7 +114,7 @@ const labelValue = /^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/;
 
 export const deepModelRules: readonly Rule[] = [
   nameRule(40),
-  ruleOn(DeepModelSpec, "spec", {
+  ruleOn(Trained, "spec", {
     rule: ratcheting("templateRevision", `self.templateRevision <= ${byTemplate(newestRevision)}`),
     holds: ({ template, templateRevision: revision }) =>
       revision === undefined || revision <= newestRevision(template),
@@ -132,7 +139,7 @@ export const deepModelRules: readonly Rule[] = [
     reason: "FieldValueForbidden",
     message: oneLearningRate,
   }),
-  ruleOn(DeepModelSpec, "spec", {
+  ruleOn(Trained, "spec", {
     rule: ratcheting(
       "hyperparameters",
       `!has(self.hyperparameters.image_size) || self.hyperparameters.image_size >= ${byTemplate(minImageSize)}`,
