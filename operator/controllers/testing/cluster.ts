@@ -11,15 +11,7 @@ import { CONTAINER } from "../../plan/trainerpod.ts";
 import { isRecord, type KubeObject } from "../../runtime/object.ts";
 import { keyOf } from "../../runtime/resource.ts";
 import { FakeApiServer } from "../../runtime/testing/apiserver.ts";
-import {
-  claims,
-  coreEvents,
-  datasets,
-  deepModels,
-  jobs,
-  modelVersions,
-  pods,
-} from "../kinds.ts";
+import { claims, coreEvents, datasets, deepModels, jobs, modelVersions, pods } from "../kinds.ts";
 import { type Controllers, startControllers } from "../start.ts";
 
 const untouched = (object: Readonly<Record<string, unknown>>): Record<string, unknown> => ({
@@ -182,7 +174,16 @@ export class Kubelet {
     if (run.task === "import") {
       const { digest, splitDigest, items, invalid, bytes } = this.data;
       const reportDigest = canonicalDigest(this.data);
-      return { task: "import", ...common, digest, splitDigest, items, invalid, bytes, reportDigest };
+      return {
+        task: "import",
+        ...common,
+        digest,
+        splitDigest,
+        items,
+        invalid,
+        bytes,
+        reportDigest,
+      };
     }
     return {
       task: "train",

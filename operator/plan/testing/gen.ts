@@ -3,8 +3,8 @@
 import { Dataset, type DatasetReport, type DatasetSpec } from "../../../api/dataset.ts";
 import { DeepModel, type DeepModelSpec } from "../../../api/deepmodel.ts";
 import { API_VERSION, label } from "../../../api/group.ts";
-import { ModelVersion, type ModelVersionSpec } from "../../../api/modelversion.ts";
 import { inputsHash } from "../../../api/inputs.ts";
+import { ModelVersion, type ModelVersionSpec } from "../../../api/modelversion.ts";
 import { Job, Pod } from "../kubernetes.ts";
 import { ownerReference, type Settings } from "../plan.ts";
 import { CONTAINER } from "../trainerpod.ts";
@@ -48,7 +48,10 @@ export const datasetSpec: DatasetSpec = {
   format: "imageFolder",
 };
 
-export const report = (letter = "a", concepts: Record<string, number> = { cat: 600, dog: 600 }): DatasetReport => {
+export const report = (
+  letter = "a",
+  concepts: Record<string, number> = { cat: 600, dog: 600 },
+): DatasetReport => {
   const rows = Object.entries(concepts).map(([name, train]) => ({
     name,
     train,
@@ -214,7 +217,8 @@ export interface PodGiven {
 export const pod = (given: PodGiven): Pod => {
   const { exit, running, waiting, unschedulable } = given;
   const phase =
-    given.phase ?? (exit ? (exit.code === 0 ? "Succeeded" : "Failed") : running ? "Running" : "Pending");
+    given.phase ??
+    (exit ? (exit.code === 0 ? "Succeeded" : "Failed") : running ? "Running" : "Pending");
   return Pod.parse({
     metadata: {
       ...meta(`${given.job}-x`, given.meta),
@@ -234,7 +238,12 @@ export const pod = (given: PodGiven): Pod => {
       conditions: [
         unschedulable === undefined
           ? { type: "PodScheduled", status: "True", lastTransitionTime: T0 }
-          : { type: "PodScheduled", status: "False", reason: "Unschedulable", message: unschedulable },
+          : {
+              type: "PodScheduled",
+              status: "False",
+              reason: "Unschedulable",
+              message: unschedulable,
+            },
       ],
       containerStatuses: [
         {
