@@ -12,7 +12,7 @@ import {
   collection,
   installKinds,
 } from "./customresources.ts";
-import { object } from "./manifests.ts";
+import { object } from "./manifest.ts";
 import { arbitraryOf, filled, hasLeaf, schemaLeaves } from "./sample.ts";
 
 let controlPlane: ControlPlane;

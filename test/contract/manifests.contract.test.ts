@@ -8,7 +8,8 @@ import { validateDataset, validateDeepModel } from "../../api/validate.ts";
 import { type ControlPlane, startControlPlane } from "../../cluster/controlplane.ts";
 import { kubectl } from "../../cluster/kubectl.ts";
 import { type ApiServer, apiServer, collection, installKinds } from "./customresources.ts";
-import { manifestCases, object } from "./manifests.ts";
+import { object } from "./manifest.ts";
+import { manifestCases } from "./manifests.ts";
 import { schemaLeaves } from "./sample.ts";
 
 let controlPlane: ControlPlane;

@@ -14,7 +14,7 @@ import {
   collection,
   installKinds,
 } from "./customresources.ts";
-import { object } from "./manifests.ts";
+import { object } from "./manifest.ts";
 
 let controlPlane: ControlPlane;
 let api: ApiServer;

@@ -1,0 +1,344 @@
+// DeepModels, valid and invalid.
+
+import { type ManifestCase, object, type Values } from "./manifest.ts";
+
+const lite = "visual-classifier/efficientnet-lite0";
+const resnet = "visual-classifier/resnet18";
+
+const model = (change: Values, name?: string) =>
+  object("DeepModel", { template: resnet, datasetRef: { name: "photos" }, ...change }, name);
+const tuned = (hyperparameters: Values, template = resnet) => model({ template, hyperparameters });
+const refusedHyperparameter = (
+  name: string,
+  hyperparameters: Values,
+  field: string,
+  template?: string,
+): ManifestCase => ({
+  name,
+  manifest: tuned(hyperparameters, template),
+  refused: `spec.hyperparameters.${field}`,
+});
+
+export const acceptedModels: ManifestCase[] = [
+  { name: "the least there can be", manifest: model({}) },
+  { name: "the other template", manifest: model({ template: lite }) },
+  { name: "no hyperparameter in the map", manifest: tuned({}) },
+  {
+    name: "every field of a model",
+    manifest: model({
+      templateRevision: 1,
+      hyperparameters: {
+        average_horizontal_flips: false,
+        base_gradient_multiplier: 0.5,
+        batch_size: 32,
+        image_size: 96,
+        init_epochs: 2,
+        step_epochs: 1,
+        logreg: false,
+        lrate: 0.01,
+        num_epochs: 3,
+        num_items_per_epoch: 1000,
+        test_freq: 2,
+        seed: 7,
+      },
+      concepts: ["cat", "dog"],
+      resources: { gpus: 1, gpuResourceName: "amd.com/gpu", cpu: "1500m", memory: "2.5Gi" },
+      scheduling: {
+        nodeSelector: { "example.org/pool": "gpu", empty: "" },
+        tolerations: [
+          { key: "gpu", operator: "Equal", value: "yes", effect: "NoSchedule" },
+          { operator: "Exists" },
+          { key: "gone", operator: "Exists", effect: "NoExecute", tolerationSeconds: 60 },
+        ],
+        priorityClassName: "low",
+        runtimeClassName: "nvidia",
+      },
+      gates: [
+        { metric: "top1", min: 0.8 },
+        { metric: "log_loss", max: 1 },
+      ],
+      retrainOn: ["data"],
+      suspend: true,
+      activeDeadlineSeconds: 3600,
+      versionsToKeep: 3,
+    }),
+  },
+  {
+    name: "quantities as they are written",
+    manifest: model({ resources: { cpu: "0.5", memory: "1073741824" } }),
+  },
+  { name: "memory in bytes", manifest: model({ resources: { memory: 1073741824 } }) },
+  { name: "cpu as a number", manifest: model({ resources: { cpu: 2 } }) },
+  { name: "a change of nothing outside", manifest: model({ retrainOn: [] }) },
+  { name: "the longest name", manifest: model({}, `m${"o".repeat(39)}`) },
+  { name: "fewer epochs than the default first drop", manifest: tuned({ num_epochs: 10 }) },
+  { name: "first drop at the last epoch", manifest: tuned({ num_epochs: 10, init_epochs: 10 }) },
+  { name: "first drop at the default's last epoch", manifest: tuned({ init_epochs: 65 }) },
+  { name: "evaluation at the last epoch only", manifest: tuned({ num_epochs: 3, test_freq: 3 }) },
+  { name: "one learning rate, per item", manifest: tuned({ per_item_lrate: 0.001 }) },
+  { name: "one learning rate, per 128", manifest: tuned({ per_128_lrate: 1 }) },
+  { name: "frozen base", manifest: tuned({ base_gradient_multiplier: 0 }, lite) },
+  { name: "small images of resnet18", manifest: tuned({ image_size: 32 }) },
+  { name: "small images of efficientnet-lite0", manifest: tuned({ image_size: 64 }, lite) },
+  { name: "a gate of one value", manifest: model({ gates: [{ metric: "top1", min: 1, max: 1 }] }) },
+  { name: "a concept of 64 bytes", manifest: model({ concepts: ["ä".repeat(32)] }) },
+  { name: "concepts in other scripts", manifest: model({ concepts: ["T恤", "Ärmel", "🐈"] }) },
+];
+
+export const refusedModels: ManifestCase[] = [
+  { name: "no template", manifest: model({ template: undefined }), refused: "spec.template" },
+  {
+    name: "an unknown template",
+    manifest: model({ template: "visual-classifier/resnet19" }),
+    refused: "spec.template",
+  },
+  {
+    name: "a template without its type",
+    manifest: model({ template: "resnet18" }),
+    refused: "spec.template",
+  },
+  {
+    name: "a revision that does not exist",
+    manifest: model({ templateRevision: 2 }),
+    refused: "spec.templateRevision",
+  },
+  {
+    name: "revision 0",
+    manifest: model({ templateRevision: 0 }),
+    refused: "spec.templateRevision",
+  },
+  { name: "no dataset", manifest: model({ datasetRef: undefined }), refused: "spec.datasetRef" },
+  {
+    name: "a dataset without name",
+    manifest: model({ datasetRef: {} }),
+    refused: "spec.datasetRef.name",
+  },
+  {
+    name: "a dataset's name that cannot be",
+    manifest: model({ datasetRef: { name: "My Photos" } }),
+    refused: "spec.datasetRef.name",
+  },
+  { name: "a name too long", manifest: model({}, "m".repeat(41)), refused: "metadata.name" },
+  { name: "a name that begins with a digit", manifest: model({}, "1st"), refused: "metadata.name" },
+  { name: "a name with a dot", manifest: model({}, "cats.v2"), refused: "metadata.name" },
+  { name: "no spec", manifest: object("DeepModel", undefined), refused: "spec" },
+  refusedHyperparameter("batch_size above", { batch_size: 1025 }, "batch_size"),
+  refusedHyperparameter("batch_size below", { batch_size: 0 }, "batch_size"),
+  refusedHyperparameter("batch_size with a fraction", { batch_size: 1.5 }, "batch_size"),
+  refusedHyperparameter("batch_size as a string", { batch_size: "64" }, "batch_size"),
+  refusedHyperparameter("logreg as a string", { logreg: "yes" }, "logreg"),
+  refusedHyperparameter("image_size off its step", { image_size: 100 }, "image_size"),
+  refusedHyperparameter("image_size above", { image_size: 1056 }, "image_size"),
+  refusedHyperparameter("image_size below", { image_size: 0 }, "image_size"),
+  refusedHyperparameter("image_size of resnet18 only", { image_size: 32 }, "image_size", lite),
+  refusedHyperparameter(
+    "multiplier above",
+    { base_gradient_multiplier: 1.1 },
+    "base_gradient_multiplier",
+  ),
+  refusedHyperparameter(
+    "multiplier below",
+    { base_gradient_multiplier: -0.1 },
+    "base_gradient_multiplier",
+  ),
+  refusedHyperparameter("lrate of zero", { lrate: 0 }, "lrate"),
+  refusedHyperparameter("a negative per_item_lrate", { per_item_lrate: -1 }, "per_item_lrate"),
+  refusedHyperparameter("a huge per_128_lrate", { per_128_lrate: 1001 }, "per_128_lrate"),
+  refusedHyperparameter(
+    "lrate and per_item_lrate",
+    { lrate: 0.1, per_item_lrate: 0.1 },
+    "per_item_lrate",
+  ),
+  refusedHyperparameter(
+    "lrate and per_128_lrate",
+    { lrate: 0.1, per_128_lrate: 0.1 },
+    "per_128_lrate",
+  ),
+  refusedHyperparameter(
+    "per_item_lrate and per_128_lrate",
+    { per_item_lrate: 0.1, per_128_lrate: 0.1 },
+    "per_128_lrate",
+  ),
+  refusedHyperparameter(
+    "all three learning rates",
+    { lrate: 0.1, per_item_lrate: 0.1, per_128_lrate: 0.1 },
+    "per_item_lrate",
+  ),
+  refusedHyperparameter("num_epochs below", { num_epochs: 0 }, "num_epochs"),
+  refusedHyperparameter("num_epochs above", { num_epochs: 1001 }, "num_epochs"),
+  refusedHyperparameter(
+    "init_epochs above num_epochs",
+    { init_epochs: 11, num_epochs: 10 },
+    "init_epochs",
+  ),
+  refusedHyperparameter(
+    "init_epochs above the default num_epochs",
+    { init_epochs: 80 },
+    "init_epochs",
+  ),
+  refusedHyperparameter("init_epochs of zero", { init_epochs: 0 }, "init_epochs"),
+  refusedHyperparameter("step_epochs above", { step_epochs: 1001 }, "step_epochs"),
+  refusedHyperparameter("test_freq above num_epochs", { test_freq: 4, num_epochs: 3 }, "test_freq"),
+  refusedHyperparameter("test_freq above the default num_epochs", { test_freq: 66 }, "test_freq"),
+  refusedHyperparameter(
+    "a negative num_items_per_epoch",
+    { num_items_per_epoch: -1 },
+    "num_items_per_epoch",
+  ),
+  refusedHyperparameter("a seed of more than 31 bits", { seed: 2 ** 31 }, "seed"),
+  {
+    ...refusedHyperparameter(
+      "a detector's hyperparameter",
+      { detection_score_threshold: 0.3 },
+      "detection_score_threshold",
+    ),
+    unknown: true,
+  },
+  {
+    ...refusedHyperparameter("a misspelt hyperparameter", { epochs: 3 }, "epochs"),
+    unknown: true,
+  },
+  {
+    name: "a misspelt field",
+    manifest: model({ hyperParameters: {} }),
+    refused: "spec.hyperParameters",
+    unknown: true,
+  },
+  { name: "no concept in the list", manifest: model({ concepts: [] }), refused: "spec.concepts" },
+  {
+    name: "an empty concept",
+    manifest: model({ concepts: ["a", ""] }),
+    refused: "spec.concepts[1]",
+  },
+  {
+    name: "a concept of two lines",
+    manifest: model({ concepts: ["a\nb"] }),
+    refused: "spec.concepts[0]",
+  },
+  {
+    name: "a concept of more than 64 bytes",
+    manifest: model({ concepts: ["ä".repeat(33)] }),
+    refused: "spec.concepts[0]",
+  },
+  {
+    name: "too many concepts",
+    manifest: model({ concepts: Array.from({ length: 1001 }, (_, i) => `c${i}`) }),
+    refused: "spec.concepts",
+  },
+  {
+    name: "a gate of nothing",
+    manifest: model({ gates: [{ metric: "top1" }] }),
+    refused: "spec.gates[0]",
+  },
+  {
+    name: "a gate that nothing passes",
+    manifest: model({
+      gates: [
+        { metric: "top1", min: 0.8 },
+        { metric: "top1", min: 0.9, max: 0.8 },
+      ],
+    }),
+    refused: "spec.gates[1].max",
+  },
+  {
+    name: "a gate on an unknown metric",
+    manifest: model({ gates: [{ metric: "accuracy", min: 0.8 }] }),
+    refused: "spec.gates[0].metric",
+  },
+  {
+    name: "gpus below",
+    manifest: model({ resources: { gpus: -1 } }),
+    refused: "spec.resources.gpus",
+  },
+  {
+    name: "cpu that is no quantity",
+    manifest: model({ resources: { cpu: "two" } }),
+    refused: "spec.resources.cpu",
+  },
+  {
+    name: "cpu of zero as a number",
+    manifest: model({ resources: { cpu: 0 } }),
+    refused: "spec.resources.cpu",
+  },
+  {
+    name: "cpu of zero",
+    manifest: model({ resources: { cpu: "0" } }),
+    refused: "spec.resources.cpu",
+  },
+  {
+    name: "memory without its unit",
+    manifest: model({ resources: { memory: 4 } }),
+    refused: "spec.resources.memory",
+  },
+  {
+    name: "memory in thousandths of a byte",
+    manifest: model({ resources: { memory: "512m" } }),
+    refused: "spec.resources.memory",
+  },
+  {
+    name: "memory in words",
+    manifest: model({ resources: { memory: "4 GB" } }),
+    refused: "spec.resources.memory",
+  },
+  {
+    name: "a GPU resource without domain",
+    manifest: model({ resources: { gpuResourceName: "gpu" } }),
+    refused: "spec.resources.gpuResourceName",
+  },
+  {
+    name: "a node label that cannot be",
+    manifest: model({ scheduling: { nodeSelector: { pool: "a b" } } }),
+    refused: "spec.scheduling.nodeSelector",
+  },
+  {
+    name: "a node label's key that cannot be",
+    manifest: model({ scheduling: { nodeSelector: { "a/b/c": "x" } } }),
+    refused: "spec.scheduling.nodeSelector",
+  },
+  {
+    name: "too many node labels",
+    manifest: model({
+      scheduling: {
+        nodeSelector: Object.fromEntries(Array.from({ length: 33 }, (_, i) => [`l${i}`, "x"])),
+      },
+    }),
+    refused: "spec.scheduling.nodeSelector",
+  },
+  {
+    name: "a toleration of every key with Equal",
+    manifest: model({ scheduling: { tolerations: [{ value: "x" }] } }),
+    refused: "spec.scheduling.tolerations[0].operator",
+  },
+  {
+    name: "a toleration with Exists and a value",
+    manifest: model({
+      scheduling: { tolerations: [{ key: "a", operator: "Exists", value: "x" }] },
+    }),
+    refused: "spec.scheduling.tolerations[0].value",
+  },
+  {
+    name: "seconds for a taint that evicts nobody",
+    manifest: model({
+      scheduling: {
+        tolerations: [{ key: "a", operator: "Exists", effect: "NoSchedule", tolerationSeconds: 5 }],
+      },
+    }),
+    refused: "spec.scheduling.tolerations[0].tolerationSeconds",
+  },
+  {
+    name: "retraining on what we do not know",
+    manifest: model({ retrainOn: ["weather"] }),
+    refused: "spec.retrainOn[0]",
+  },
+  { name: "suspend as a string", manifest: model({ suspend: "true" }), refused: "spec.suspend" },
+  {
+    name: "a deadline of zero",
+    manifest: model({ activeDeadlineSeconds: 0 }),
+    refused: "spec.activeDeadlineSeconds",
+  },
+  {
+    name: "no version kept",
+    manifest: model({ versionsToKeep: 0 }),
+    refused: "spec.versionsToKeep",
+  },
+];
