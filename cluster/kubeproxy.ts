@@ -1,5 +1,5 @@
 // kube-proxy's configuration: services by nftables, in the node's network namespace and so never in this machine's tables.
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Network } from "./network.ts";
 
@@ -20,6 +20,9 @@ export async function kubeProxyArgs(
     hostnameOverride: nodeName,
     conntrack: { maxPerCore: 0, min: 0 }, // these are limits of the whole machine
   };
-  await writeFile(config, JSON.stringify(configuration, undefined, 2));
+  const text = JSON.stringify(configuration, undefined, 2);
+  // A running kube-proxy ends itself when its file is written, be it the same.
+  const before = await readFile(config, "utf8").catch(() => undefined);
+  if (text !== before) await writeFile(config, text);
   return [`--config=${config}`];
 }
