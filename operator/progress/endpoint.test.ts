@@ -214,6 +214,17 @@ describe("the progress endpoint", () => {
     expect(taken.map(([, { sequence }]) => sequence)).toEqual([1, 2, 5]);
   });
 
+  it("lets a pod that replaces another in the same attempt count from the beginning", async () => {
+    expect((await post(reportOf(50))).status).toBe(200);
+    runs.set(uid, run({ podUids: new Set(["pod-2"]) }));
+    expect((await post(reportOf(1), { token: "neighbour" })).status).toBe(200);
+    expect(
+      (await post(reportOf(1, { event: { ...stepEvent, loss: 0.9 } }), { token: "neighbour" }))
+        .status,
+    ).toBe(409);
+    expect((await post(reportOf(51))).status).toBe(403);
+  });
+
   it("answers a repeated report with ok once more, and keeps it once", async () => {
     await post(reportOf(1));
     expect((await post(reportOf(1))).status).toBe(200);

@@ -217,7 +217,7 @@ const authorizationOf = (options: EndpointOptions) => {
     return run.attempt === report.attempt ? run : "other-attempt";
   };
   return async (token: string, report: ProgressReport, digest: string): Promise<Verdict> => {
-    const { uid, attempt, sequence } = report;
+    const { uid } = report;
     const before = standing(report);
     if (typeof before === "string") return before;
     const reviewed = await review(token, progressAudience(uid));
@@ -227,16 +227,16 @@ const authorizationOf = (options: EndpointOptions) => {
     if (typeof run === "string") return run;
     if (!run.podUids.has(reviewed.podUid)) return "other-pod";
     if (!rates.take(uid)) return "throttled-run";
-    const order = sequences.claim(uid, attempt, sequence, digest);
+    const order = sequences.claim(uid, reviewed.podUid, report, digest);
     if (order === "pending") return "unavailable";
     if (order !== "newer") return order === "same" ? "repeated" : "out-of-order";
     try {
       const kept = options.sink(uid, report);
       if (report.event.type === "report") await kept;
       else Promise.resolve(kept).catch((error: unknown) => options.onError?.(error));
-      sequences.settle(uid, attempt, sequence);
+      sequences.settle(uid, report);
     } catch (error) {
-      sequences.release(uid, attempt, sequence);
+      sequences.release(uid, report);
       throw error;
     }
     return "accepted";

@@ -30,14 +30,15 @@ export const connect = async (load: () => KubeConfig): Promise<Connection> => {
   const cluster = configuration.getCurrentCluster();
   if (cluster === null) throw new Error("the kubeconfig has no current cluster");
   const url = new URL(cluster.server);
-  const { dispatcher, headers: first } = await authenticate(configuration, cluster.server);
-  let headers = first;
+  const first = await authenticate(configuration, cluster.server);
+  const dispatcher = first.dispatcher ?? new Agent({ connect: { keepAlive: true } });
+  let { headers } = first;
   let readAt = performance.now();
   let source = configuration;
   return {
     origin: url.origin,
     basePath: url.pathname.replace(/\/$/, ""),
-    dispatcher: dispatcher ?? new Agent({ connect: { keepAlive: true } }),
+    dispatcher,
     async headers(renew = false) {
       if (!renew && performance.now() - readAt < HEADERS_FOR_MS) return headers;
       if (renew) source = load();
@@ -47,7 +48,7 @@ export const connect = async (load: () => KubeConfig): Promise<Connection> => {
       await read.dispatcher?.close();
       return headers;
     },
-    close: () => (dispatcher === undefined ? Promise.resolve() : dispatcher.destroy()),
+    close: () => dispatcher.destroy(),
   };
 };
 

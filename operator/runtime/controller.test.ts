@@ -18,7 +18,7 @@ describe("a controller", () => {
     });
 
   beforeEach(() => {
-    vi.useFakeTimers();
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
     [logged, runs] = [[], []];
   });
   afterEach(() => {
@@ -54,6 +54,37 @@ describe("a controller", () => {
     expect(runs).toHaveLength(2);
     await vi.advanceTimersByTimeAsync(10_000);
     expect(runs).toHaveLength(3);
+  });
+
+  it("lets timers run while it works through much that needs no waiting", async () => {
+    vi.useRealTimers();
+    const controller = controllerOf(async () => {
+      const until = performance.now() + 1;
+      while (performance.now() < until);
+      return undefined;
+    });
+    for (let n = 0; n < 400; n += 1) controller.queue.add(`k${n}`);
+    let latestMs = 0;
+    let at = performance.now();
+    const timer = setInterval(() => {
+      latestMs = Math.max(latestMs, performance.now() - at);
+      at = performance.now();
+    }, 5);
+    controller.start();
+    while (runs.length < 400) await new Promise((resolve) => setTimeout(resolve, 5));
+    clearInterval(timer);
+    await controller.stop();
+    expect(latestMs).toBeLessThan(200);
+  });
+
+  it("does not spin when a reconcile asks to run again at once", async () => {
+    const controller = controllerOf(async () => (runs.length < 50 ? { afterMs: 0 } : undefined));
+    controller.start();
+    controller.queue.add("a");
+    await vi.advanceTimersByTimeAsync(10);
+    expect(runs.length).toBeLessThan(15);
+    await vi.advanceTimersByTimeAsync(100);
+    expect(runs).toHaveLength(50);
   });
 
   it("works on several keys at once, never twice on one", async () => {

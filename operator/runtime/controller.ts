@@ -32,11 +32,17 @@ export interface ControllerOptions {
   readonly metrics?: ControllerMetrics;
 }
 
+/** Work that asks the API server for nothing runs on without a pause; others must get their turn. */
+const WORK_MS = 20;
+/** A reconcile that asks to run again at once still lets everything else run before. */
+const AGAIN_MIN_MS = 1;
+
 export class Controller {
   readonly name: string;
   readonly queue: WorkQueue;
   readonly #options: ControllerOptions;
   #workers: Array<Promise<void>> = [];
+  #pausedAt = performance.now();
 
   constructor(options: ControllerOptions) {
     this.name = options.name;
@@ -80,6 +86,9 @@ export class Controller {
       if (key === undefined) return;
       await this.#reconcile(key);
       this.queue.done(key);
+      if (performance.now() - this.#pausedAt < WORK_MS) continue;
+      await new Promise((resolve) => setImmediate(resolve));
+      this.#pausedAt = performance.now();
     }
   }
 
@@ -89,7 +98,9 @@ export class Controller {
     try {
       const next = await this.#options.reconcile(key);
       this.queue.forget(key);
-      if (next?.afterMs !== undefined) this.queue.addAfter(key, next.afterMs);
+      if (next?.afterMs !== undefined) {
+        this.queue.addAfter(key, Math.max(AGAIN_MIN_MS, next.afterMs) || AGAIN_MIN_MS);
+      }
     } catch (error) {
       outcome = "error";
       const pauseMs = this.queue.addAfterFailure(key);

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Lease, type LeaseOptions, leases, microTime, processIdentity } from "./lease.ts";
 import { FakeApiServer } from "./testing/apiserver.ts";
 import { eventually } from "./testing/eventually.ts";
@@ -131,6 +131,26 @@ describe("a lease", () => {
     expect(one.isHeld()).toBe(true);
     await two.release();
   });
+
+  it.each([3_600_000, -3_600_000])(
+    "does not care when the clock jumps by %i ms",
+    async (jumpMs) => {
+      server.put(leases, manifest());
+      const one = await candidate("one");
+      await one.acquire();
+      const two = await candidate("two");
+      void two.acquire();
+      vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + jumpMs });
+      try {
+        await pause(900);
+      } finally {
+        vi.useRealTimers();
+      }
+      expect(one.isHeld()).toBe(true);
+      expect(two.isHeld()).toBe(false);
+      expect(lost).toEqual([]);
+    },
+  );
 
   it("is lost when somebody else is written into it by hand", async () => {
     server.put(leases, manifest());

@@ -127,7 +127,11 @@ export class Watch<T extends Stored> {
       backoffMs(this.#failures, this.#options.retry ?? RETRY),
       Math.min((asked ?? 0) * 1000, 60_000),
     );
-    this.#options.onFailure?.({ error, failures: this.#failures, pauseMs });
+    try {
+      this.#options.onFailure?.({ error, failures: this.#failures, pauseMs });
+    } catch {
+      // A listener must not end the watch.
+    }
     await sleep(pauseMs, this.#abort.signal);
   }
 

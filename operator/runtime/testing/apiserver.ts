@@ -238,7 +238,14 @@ export class FakeApiServer {
       this.#pages.set(next, { version: page.version, items: rest });
       metadata.continue = next;
     }
-    return { kind: `${of.kind}List`, metadata, items: page.items.slice(0, limit) };
+    const items = page.items.slice(0, limit).map((item) => {
+      // The items of a list of a kind that the API server was built with do not say what they are.
+      const { apiVersion, kind, ...rest } = item;
+      return of.group === "" || !of.group.includes(".") || of.group.endsWith(".k8s.io")
+        ? rest
+        : item;
+    });
+    return { kind: `${of.kind}List`, metadata, items };
   }
 
   #facts(verb: string, target: Target | undefined, named = ""): RequestFacts {
