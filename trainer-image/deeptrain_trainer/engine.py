@@ -46,7 +46,9 @@ class State:
     bad_steps: int = 0
     best_value: float | None = None
     best_epoch: int = 0
+    # Validation and training loss at the first evaluation after warm-up.
     reference_loss: float | None = None
+    reference_training_loss: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -178,7 +180,7 @@ def _close_epoch(t: Training, speed: Speed) -> dict[str, Any]:
         "lrate": rounded(t.schedule.lrate_at(state.step - 1)),
     }
     if t.schedule.evaluates_after(epoch) and len(t.validation):
-        point["validation"] = _evaluate(t, epoch)
+        point["validation"] = _evaluate(t, epoch, loss)
         speed.evaluation(time.monotonic() - began)
     elif epoch == t.schedule.epochs and not state.best_epoch:
         _keep_weights(t, epoch)  # nothing was ever evaluated: the last epoch is exported
@@ -188,7 +190,7 @@ def _close_epoch(t: Training, speed: Speed) -> dict[str, Any]:
     return point
 
 
-def _evaluate(t: Training, epoch: int) -> dict[str, float]:
+def _evaluate(t: Training, epoch: int, training_loss: float) -> dict[str, float]:
     """Metrics on the validation split; keeps the weights when they are the best so far, ties going to the later."""
     state = t.state
     names, logreg = t.run.concepts, t.run.hyperparameters.logreg
@@ -203,19 +205,29 @@ def _evaluate(t: Training, epoch: int) -> dict[str, float]:
         t.check_stop,
     )
     if state.step > t.schedule.warmup_steps:
-        if state.reference_loss is None:
-            state.reference_loss = result.loss
-        if not result.loss <= MOST_LOSS_GROWTH * state.reference_loss:
-            raise _diverged(
-                t,
-                f"the validation loss {result.loss:.4g} is over {MOST_LOSS_GROWTH:g} times the first after "
-                f"warm-up, {state.reference_loss:.4g}",
-            )
+        _judge_validation(t, result.loss, training_loss)
     value = result.metrics.values.get(selection_metric(t.exclusive))
     if value is None or state.best_value is None or value >= state.best_value:
         state.best_value = value
         _keep_weights(t, epoch)
     return result.metrics.values
+
+
+def _judge_validation(t: Training, loss: float, training_loss: float) -> None:
+    """Divergence is a validation loss that exploded while the training loss rose too.
+
+    Where only the first explodes, batch-norm statistics lag behind the weights: that passes within a few steps.
+    """
+    state = t.state
+    if state.reference_loss is None:
+        state.reference_loss, state.reference_training_loss = loss, training_loss
+    exploded = not loss <= MOST_LOSS_GROWTH * state.reference_loss  # NaN has exploded too
+    if exploded and training_loss > state.reference_training_loss:
+        raise _diverged(
+            t,
+            f"the validation loss {loss:.4g} is over {MOST_LOSS_GROWTH:g} times the first after warm-up, "
+            f"{state.reference_loss:.4g}, and the training loss rose",
+        )
 
 
 def _keep_weights(t: Training, epoch: int) -> None:

@@ -75,7 +75,7 @@ def train_run(
             "init_epochs": 2,
             "step_epochs": 1,
             "logreg": True,
-            "lrate": 0.02,
+            "lrate": 0.005,
             "num_epochs": 2,
             "num_items_per_epoch": 0,
             "test_freq": 1,

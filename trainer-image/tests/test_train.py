@@ -1,0 +1,197 @@
+"""The task `train`: from a run file to a published artifact, in this process."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import CONCEPTS, Recorder, RunFile
+from contract import assert_event, assert_record
+from safetensors.torch import load_file
+from stored import coloured, store, train_run
+
+from deeptrain_trainer import engine
+from deeptrain_trainer.dataset.image import decode_rgb
+from deeptrain_trainer.engine import Training, run_training
+from deeptrain_trainer.export import exported_model
+from deeptrain_trainer.failure import Failure
+from deeptrain_trainer.models import build_classifier
+from deeptrain_trainer.pixels import Pixels
+from deeptrain_trainer.preprocess import Preprocess, open_session
+from deeptrain_trainer.run import train_run as typed
+from deeptrain_trainer.train import train
+
+Prepared = Callable[..., Training]
+
+
+@pytest.fixture(scope="module")
+def published(
+    dataset: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], Recorder]:
+    """Output folder, record and events of one training."""
+    output = tmp_path_factory.mktemp("output")
+    recorder = Recorder()
+    changes = {"num_epochs": 5, "lrate": 0.005, "init_epochs": 3}
+    run = typed(train_run(dataset, output, CONCEPTS, **changes))
+    return output, train(run, recorder, lambda: None), recorder
+
+
+def test_it_learns_what_is_there_to_be_learnt(
+    published: tuple[Path, dict[str, Any], Recorder],
+) -> None:
+    _, record, _ = published
+    assert record["metrics"]["split"] == "test" and record["metrics"]["items"] == 12
+    assert record["metrics"]["values"]["top1"] >= 0.9
+    assert_record({"task": "train", "uid": "u", "attempt": 1, **record})
+
+
+def test_its_events_are_what_the_operator_accepts(
+    published: tuple[Path, dict[str, Any], Recorder],
+) -> None:
+    _, _, recorder = published
+    for event in recorder.events:
+        assert_event(event)
+    kinds = [event["type"] for event in recorder.events]
+    assert kinds[:3] == ["phase", "started", "phase"]
+    assert [e["phase"] for e in recorder.of("phase")] == [
+        "loading",
+        "training",
+        "exporting",
+        "evaluating",
+        "publishing",
+    ]
+    epochs = recorder.of("epoch")
+    assert [e["epoch"] for e in epochs] == [1, 2, 3, 4, 5]
+    assert all(e["validation"]["top1"] >= 0 for e in epochs)
+    assert "imagesPerSecond" not in epochs[2] and epochs[3]["imagesPerSecond"] > 0
+    assert epochs[4]["etaSeconds"] == 0
+    assert len(recorder.of("evaluation")[0]["concepts"]) == 3
+
+
+def test_what_is_served_is_what_was_measured(
+    published: tuple[Path, dict[str, Any], Recorder], dataset: dict[str, str]
+) -> None:
+    output, record, _ = published
+    artifact = output / "artifact"
+    preprocess = open_session((artifact / "preprocess.onnx").read_bytes(), 1)
+    model = exported_model((artifact / "model.onnx").read_bytes(), 1)
+    from deeptrain_trainer.dataset.store import StoredDataset
+
+    stored = StoredDataset.open(Path(dataset["path"]), dataset["splitDigest"])
+    hits = 0
+    for item in stored.items("test"):
+        pixels = preprocess.run(None, {"image": decode_rgb(stored.read(item))})[0]
+        hits += int(model(pixels)[0].argmax() == item.labels[0])
+    assert hits / 12 == pytest.approx(record["metrics"]["values"]["top1"], abs=1e-6)
+    assert json.loads((artifact / "concepts.json").read_text()) == CONCEPTS
+
+
+def test_weights_are_those_of_the_best_epoch(
+    published: tuple[Path, dict[str, Any], Recorder], dataset: dict[str, str]
+) -> None:
+    output, record, _ = published
+    run = typed(train_run(dataset, output, CONCEPTS))
+    build_classifier(run).load_state_dict(load_file(output / "artifact" / "weights.safetensors"))
+    metrics = json.loads((output / "artifact" / "metrics.json").read_text())
+    top1 = [point["validation"]["top1"] for point in metrics["history"]]
+    best = max(range(len(top1)), key=lambda i: (top1[i], i)) + 1
+    assert record["bestEpoch"] == metrics["bestEpoch"] == best
+    assert metrics["selectedBy"] == "top1"
+
+
+def test_trained_again_it_repeats_its_record(
+    published: tuple[Path, dict[str, Any], Recorder], dataset: dict[str, str]
+) -> None:
+    output, record, _ = published
+    run = typed(train_run(dataset, output, CONCEPTS))
+    recorder = Recorder()
+    assert train(run, recorder, lambda: None) == record
+    assert recorder.events == []
+
+
+def test_without_held_out_items_the_last_epoch_is_exported(tmp_path: Path) -> None:
+    dataset = store(tmp_path / "datasets", coloured({"train": 8}, CONCEPTS))
+    run = typed(train_run(dataset, tmp_path / "output", CONCEPTS))
+    record = train(run, Recorder(), lambda: None)
+    assert record["metrics"] == {"split": "validation", "values": {}, "items": 0}
+    assert record["bestEpoch"] == 2
+    assert_record({"task": "train", "uid": "u", "attempt": 1, **record})
+
+
+def test_a_rate_that_is_far_too_high_diverges(prepared: Prepared) -> None:
+    t = prepared(lrate=1e30, num_epochs=20, init_epochs=20)
+    with pytest.raises(Failure) as diverged:
+        run_training(t)
+    assert diverged.value.reason == "Diverged" and diverged.value.exit_code == 43
+    assert "1e+30" in diverged.value.message and "lrate to 5e+29" in diverged.value.message
+
+
+def test_three_steps_running_that_are_not_finite_diverge(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([1.0, None, None, 1.0, None, None, None])
+
+    def step(t: Training, *_: object) -> float | None:
+        t.state.step += 1
+        return next(losses)
+
+    monkeypatch.setattr(engine, "train_step", step)
+    t = prepared(num_epochs=5)
+    with pytest.raises(Failure, match="at step 7: loss or gradient was not finite at 3 steps"):
+        run_training(t)
+
+
+def test_a_step_that_is_not_finite_changes_no_weight(prepared: Prepared) -> None:
+    t = prepared()
+    t.model.train()
+    pixels, truth, draws = engine.load_batch(t, 0)
+    draws[0, 5] = np.nan
+    before = {name: p.clone() for name, p in t.model.named_parameters()}
+    assert engine.train_step(t, pixels, truth, draws) is None
+    assert all(torch.equal(before[name], p) for name, p in t.model.named_parameters())
+
+
+def test_validation_loss_over_ten_times_the_first_diverges_if_training_loss_rose(
+    prepared: Prepared,
+) -> None:
+    t = prepared()
+    t.state.reference_loss, t.state.reference_training_loss = 1e-6, 1e-6
+    with pytest.raises(Failure, match="the validation loss .* is over 10 times the first"):
+        run_training(t)
+    lagging = prepared()
+    lagging.state.reference_loss, lagging.state.reference_training_loss = 1e-6, 1e6
+    run_training(lagging)
+
+
+def test_pixels_that_do_not_fit_into_memory_are_made_for_each_batch(prepared: Prepared) -> None:
+    t = prepared()
+    uncached = Pixels(
+        t.pixels._dataset, t.labelled.items, Preprocess(32), 2, t.pixels.bytes - 1, lambda: None
+    )
+    assert t.pixels.is_cached and not uncached.is_cached
+    indices = np.array([5, 0, 47])
+    assert np.array_equal(t.pixels.batch(indices), uncached.batch(indices))
+
+
+def test_training_writes_a_checkpoint_within_an_epoch(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(engine, "REPORT_SECONDS", 0.0)
+    t = prepared(num_epochs=1, init_epochs=1)
+    run_training(t)
+    assert isinstance(t.reporter, Recorder)
+    assert [event["step"] for event in t.reporter.of("checkpoint")] == [1, 2, 3, 4, 5, 6, 6]
+    assert [event["step"] for event in t.reporter.of("step")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_gpus_need_a_gpu(run_file: RunFile) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(Failure, match="PyTorch sees no GPU"):
+        train(typed(run_file(gpus=1)), Recorder(), lambda: None)
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
