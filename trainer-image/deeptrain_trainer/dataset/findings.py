@@ -99,17 +99,20 @@ class Findings(NamedTuple):
 def canonical_json(value: object) -> str:
     """The one spelling of a value, equal to `canonicalJson` of api/canonical.ts.
 
-    Keys sorted, no white space, UTF-8 unescaped, integers as integers: the same text as
-    `JSON.stringify` with sorted keys. Floating-point numbers are refused, because the two languages
-    spell some of them differently; so are lone surrogates, which only JavaScript escapes.
+    Keys sorted, no white space, UTF-8 unescaped, numbers rounded to 12 significant digits. Only
+    integers are accepted, because the two languages spell some fractions differently; and no lone
+    surrogates, which only JavaScript escapes.
 
     Raises:
-        TypeError: There is a floating-point number in it.
+        TypeError: There is a number that is not an integer in it.
         UnicodeEncodeError: There is a lone surrogate in it.
     """
-    _refuse_floats(value)
     text = json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        _significant(value),
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
     )
     text.encode()
     return text
@@ -120,11 +123,16 @@ def canonical_digest(value: object) -> str:
     return f"sha256:{hashlib.sha256(canonical_json(value).encode()).hexdigest()}"
 
 
-def _refuse_floats(value: object) -> None:
+def _significant(value: object) -> object:
+    """The value with its integers rounded to 12 significant digits, halves away from zero."""
     if isinstance(value, float):
-        raise TypeError(f"a floating-point number has no canonical spelling here: {value}")
+        raise TypeError(f"a number that is not an integer has no canonical spelling here: {value}")
     if isinstance(value, dict):
-        value = list(value.values())
+        return {key: _significant(member) for key, member in value.items()}
     if isinstance(value, list):
-        for member in value:
-            _refuse_floats(member)
+        return [_significant(member) for member in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        unit: int = 10 ** max(0, len(str(abs(value))) - 12)
+        rounded = (abs(value) + unit // 2) // unit * unit
+        return rounded if value >= 0 else -rounded
+    return value

@@ -135,7 +135,11 @@ class Place:
     def failure(self, data: bytes | dict[str, bytes], **changes: Any) -> Failure:
         """How the import of an archive or a folder fails, having left nothing behind."""
         try:
-            record = self.run_archive(data, **changes) if isinstance(data, bytes) else self.run_folder(data, **changes)
+            record = (
+                self.run_archive(data, **changes)
+                if isinstance(data, bytes)
+                else self.run_folder(data, **changes)
+            )
         except Failure as failure:
             assert self.left() == [], "something was left in the store"
             assert self.reporter.delivered == []

@@ -1,0 +1,252 @@
+"""The store: all of a dataset or nothing, once."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from deeptrain_trainer.dataset import publish as publish_module
+from deeptrain_trainer.dataset.publish import DatasetWriter, LabelledItem, content_digest
+from deeptrain_trainer.dataset.store import (
+    Split,
+    StoreCorruptError,
+    StoredDataset,
+    hex_of,
+    split_name,
+    verify,
+)
+from deeptrain_trainer.failure import Failure
+
+UID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+FILES = {f"picture {n}".encode(): ("cat",) if n % 2 else ("dog",) for n in range(20)}
+
+
+def published(
+    datasets: Path,
+    files: dict[bytes, tuple[str, ...]] | None = None,
+    held_out: int = 4,
+    uid: str = UID,
+    shard_bytes: int = 50,
+) -> tuple[Path, str]:
+    """Where the files were published as a dataset, and the split digest."""
+    with DatasetWriter(datasets, uid, 1, shard_bytes) as writer:
+        items = []
+        for data, concepts in (FILES if files is None else files).items():
+            sha256 = hashlib.sha256(data).digest()
+            writer.add(sha256, data)
+            items.append(LabelledItem(sha256, concepts))
+        items.sort()
+        splits: list[Split] = ["test" if n < held_out else "train" for n in range(len(items))]
+        digest, split_digest = writer.publish(items, splits, b"{}")
+    return datasets / hex_of(digest), split_digest
+
+
+def names(datasets: Path) -> list[str]:
+    return sorted(path.name for path in datasets.iterdir())
+
+
+def test_what_was_stored_is_read(tmp_path: Path) -> None:
+    path, split_digest = published(tmp_path)
+    dataset = StoredDataset.open(path, split_digest)
+    assert dataset.concepts == ("cat", "dog")
+    assert dataset.digest == f"sha256:{path.name}"
+    everything = dataset.items("train") + dataset.items("validation") + dataset.items("test")
+    assert [len(dataset.items(s)) for s in ("train", "validation", "test")] == [16, 0, 4]  # type: ignore[arg-type]
+    found = {
+        dataset.read(item): tuple(dataset.concepts[n] for n in item.labels) for item in everything
+    }
+    assert found == FILES
+    assert sorted(item.index for item in everything) == list(range(20))
+    assert len(list((path / "shards").iterdir())) > 3
+    verify(path)
+    dataset.close()
+    assert dataset.read(everything[0]) in FILES
+
+
+def test_the_digest_is_of_content_and_labels_alone() -> None:
+    one = LabelledItem(b"a" * 32, ("cat",))
+    two = LabelledItem(b"b" * 32, ("dog",))
+    assert content_digest([one, two]) == content_digest([two, one])
+    assert content_digest([one, two]) != content_digest([one, two._replace(concepts=("cat",))])
+    assert content_digest([one, two]) != content_digest([one, one, two])
+    assert content_digest([one]) == GOLDEN
+
+
+# A changed digest would train every model anew.
+GOLDEN = "sha256:" + hashlib.sha256(b"61" * 32 + b' ["cat"]\n').hexdigest()
+
+
+def test_equal_data_are_stored_once(tmp_path: Path) -> None:
+    first, split = published(tmp_path)
+    inode = (first / "index.bin").stat().st_ino
+    backwards = dict(reversed(FILES.items()))
+    second, same_split = published(tmp_path, backwards, uid="another-object")
+    third, other_split = published(tmp_path, held_out=6)
+    assert first == second == third
+    assert split == same_split != other_split
+    assert (first / "index.bin").stat().st_ino == inode
+    assert names(tmp_path) == [first.name]
+    for digest, held_out in ((split, 4), (other_split, 6)):
+        assert len(StoredDataset.open(first, digest).items("test")) == held_out
+
+
+def test_the_same_bytes_are_stored_once_and_are_one_group(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path, UID, 1) as writer:
+        sha256 = hashlib.sha256(b"twin").digest()
+        writer.add(sha256, b"twin")
+        writer.add(sha256, b"twin")
+        items = [LabelledItem(sha256, ("cat",)), LabelledItem(sha256, ("dog",))]
+        digest, split_digest = writer.publish(items, ["train", "train"], b"{}")
+    path = tmp_path / hex_of(digest)
+    first, second = StoredDataset.open(path, split_digest).items("train")
+    assert (first.group, first.offset) == (second.group, second.offset)
+    assert first.labels != second.labels
+    assert (path / "shards/00000.bin").read_bytes() == b"twin"
+
+
+def test_nothing_is_left_of_an_import_that_fails(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), DatasetWriter(tmp_path, UID, 1) as writer:
+        writer.add(hashlib.sha256(b"x").digest(), b"x")
+        writer.download.write_bytes(b"half an archive")
+        raise RuntimeError
+    assert names(tmp_path) == []
+
+
+def test_what_a_dead_import_left_goes_with_the_next_of_the_same_object(tmp_path: Path) -> None:
+    for name in (f".import-{UID}-1", f".broken-{UID}-1", ".import-someone-else-1"):
+        (tmp_path / name / "shards").mkdir(parents=True)
+    path, _ = published(tmp_path)
+    assert names(tmp_path) == [".import-someone-else-1", path.name]
+
+
+@pytest.mark.parametrize(
+    "damage", ["index.bin", "shards/00001.bin", "concepts.json", "manifest.json"]
+)
+@pytest.mark.parametrize("how", ["changed", "missing"])
+def test_a_damaged_dataset_is_noticed_and_replaced(tmp_path: Path, damage: str, how: str) -> None:
+    path, split = published(tmp_path)
+    _, other_split = published(tmp_path, held_out=6)
+    file = path / damage
+    if how == "changed":
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    else:
+        file.unlink()
+    with pytest.raises(StoreCorruptError):
+        verify(path)
+    # What the manifest says of shards is for `verify`; an item is compared with the index.
+    if (damage, how) != ("manifest.json", "changed"):
+        with pytest.raises((StoreCorruptError, OSError)):
+            dataset = StoredDataset.open(path, split)
+            for item in dataset.items("train") + dataset.items("test"):
+                dataset.read(item)
+    published(tmp_path)
+    verify(path)
+    assert names(tmp_path) == [path.name]
+    # The splits of other datasets with the same content have survived.
+    assert len(StoredDataset.open(path, other_split).items("test")) == 6
+
+
+def test_a_split_file_is_what_its_name_says(tmp_path: Path) -> None:
+    path, split = published(tmp_path)
+    file = path / split_name(split)
+    value = json.loads(file.read_bytes())
+    value["assignment"] = value["assignment"][::-1]
+    file.write_text(json.dumps(value))
+    with pytest.raises(StoreCorruptError, match="splits"):
+        StoredDataset.open(path, split)
+    with pytest.raises(StoreCorruptError, match="splits"):
+        StoredDataset.open(path, "sha256:" + "0" * 64)
+
+
+@pytest.mark.parametrize("digest", ["", "0" * 64, "sha256:../../etc", "sha256:" + "G" * 64])
+def test_a_digest_that_is_none_never_becomes_a_path(digest: str) -> None:
+    with pytest.raises(ValueError, match="not a digest"):
+        hex_of(digest)
+
+
+@pytest.mark.parametrize("uid", ["", "../x", "a/b", "a" * 65])
+def test_a_uid_that_is_none_never_becomes_a_path(tmp_path: Path, uid: str) -> None:
+    with pytest.raises(Failure, match="UID"):
+        DatasetWriter(tmp_path, uid, 1)
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+def test_a_full_disk_is_named_with_path_and_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if call == "fsync":
+        monkeypatch.setattr(publish_module.os, "fsync", full)
+    else:
+        monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(Failure) as caught:
+        published(tmp_path)
+    assert caught.value.reason == "DiskFull"
+    assert caught.value.exit_code not in (0, 42, 143)
+    assert str(tmp_path) in caught.value.message
+    assert any(word.isdigit() for word in caught.value.message.split())
+    assert names(tmp_path) == []
+
+
+def test_losing_the_race_to_publish_is_as_good_as_winning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    winner, split = published(tmp_path / "other")
+    rename = Path.rename
+
+    def late(self: Path, target: Path) -> Path:
+        if not target.exists():
+            shutil.copytree(winner, target)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    path, other_split = published(tmp_path / "store", held_out=6)
+    monkeypatch.undo()
+    assert names(tmp_path / "store") == [path.name]
+    verify(path)
+    for digest in (split, other_split):
+        assert StoredDataset.open(path, digest).items("test")
+
+
+def test_directories_are_open_to_the_group_and_keep_its_mark(tmp_path: Path) -> None:
+    datasets = tmp_path / "datasets"
+    datasets.mkdir()
+    datasets.chmod(0o2775)
+    before = os.umask(0o077)
+    try:
+        path, split = published(datasets)
+    finally:
+        os.umask(before)
+    for folder in (path, path / "shards", path / "splits"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o2775
+    for file in (path / "index.bin", path / split_name(split), path / "shards/00000.bin"):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o664
+
+
+def test_reading_works_from_threads_and_after_a_fork(tmp_path: Path) -> None:
+    path, split = published(
+        tmp_path, {os.urandom(5000): ("cat",) for _ in range(60)}, 0, shard_bytes=40_000
+    )
+    dataset = StoredDataset.open(path, split)
+    items = dataset.items("train")
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(dataset.read, items * 5))
+    assert all(hashlib.sha256(d).digest() == i.sha256 for d, i in zip(read, items * 5, strict=True))
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            ok = all(hashlib.sha256(dataset.read(i)).digest() == i.sha256 for i in items)
+            os._exit(0 if ok else 1)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
