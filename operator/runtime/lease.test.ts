@@ -118,6 +118,15 @@ describe("a lease", () => {
     expect(lost).toEqual(["one: it could not be renewed in time"]);
   });
 
+  it("knows at once after a pause that its time is over, before any timer runs", async () => {
+    server.put(leases, manifest());
+    const one = await candidate("one");
+    await one.acquire();
+    const until = performance.now() + times.deadlineMs + 50;
+    while (performance.now() < until);
+    expect(one.isHeld()).toBe(false);
+  });
+
   it("does not count on wall clocks: a holder's clock an hour off changes nothing", async () => {
     server.put(leases, manifest());
     const one = await candidate("one");

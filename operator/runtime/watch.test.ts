@@ -140,9 +140,10 @@ describe("a watch", () => {
   it("takes the version of bookmarks, so that a quiet kind is not listed again", async () => {
     await begin();
     await streaming();
-    for (let n = 0; n < 5; n += 1) server.storage.version += 100;
+    server.storage.version += 500;
     server.watches.bookmark();
     await new Promise((resolve) => setTimeout(resolve, 30));
+    server.watches.forget();
     server.watches.end();
     await eventually(() => server.watches.opened === 2);
     server.put(widgets, widget("b", 2));

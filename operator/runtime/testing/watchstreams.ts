@@ -10,6 +10,7 @@ interface Stream {
   readonly plural: string;
   readonly matches: (object: KubeObject) => boolean;
   readonly response: ServerResponse;
+  readonly wantsBookmarks: boolean;
   isSilent: boolean;
 }
 
@@ -56,6 +57,7 @@ export class WatchStreams {
       plural: of.plural,
       matches: (object) => selects(object, namespace, selector),
       response,
+      wantsBookmarks: query.get("allowWatchBookmarks") === "true",
       isSilent: false,
     };
     response.flushHeaders();
@@ -71,10 +73,12 @@ export class WatchStreams {
     }
   }
 
-  /** Sends a bookmark of the newest version to all. */
+  /** Sends a bookmark of the newest version to all who asked for bookmarks. */
   bookmark(): void {
     const metadata = { resourceVersion: String(this.#storage.version) };
-    for (const stream of this.#streams) send(stream, { type: "BOOKMARK", object: { metadata } });
+    for (const stream of this.#streams) {
+      if (stream.wantsBookmarks) send(stream, { type: "BOOKMARK", object: { metadata } });
+    }
   }
 
   /** Sends an arbitrary event, or arbitrary bytes, to all. */
@@ -99,9 +103,14 @@ export class WatchStreams {
     }
   }
 
-  /** Forgets all events up to now, and tells the open watches so. */
-  compact(): void {
+  /** Forgets all events up to now: a new watch from before gets 410. */
+  forget(): void {
     this.#compacted = this.#storage.version;
+  }
+
+  /** Forgets, and tells the open watches so. */
+  compact(): void {
+    this.forget();
     this.send({ type: "ERROR", object: gone });
     this.end();
   }
