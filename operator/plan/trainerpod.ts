@@ -131,7 +131,7 @@ const container = (job: TrainerJob, settings: Settings) => ({
     { name: "OMP_WAIT_POLICY", value: "PASSIVE" },
     { name: "HOME", value: "/tmp" },
   ],
-  resources: { requests: job.resources, limits: job.resources },
+  resources: { requests: requested(job.resources), limits: job.resources },
   securityContext: {
     allowPrivilegeEscalation: false,
     readOnlyRootFilesystem: true,
@@ -190,6 +190,17 @@ const volumes = (job: TrainerJob, settings: Settings) => [
         },
       ]),
 ];
+
+/**
+ * Without a GPU a pod asks for half of the CPU that it may use, so that a training of two CPUs fits on a node of two.
+ * With one it asks for all: data loaders that starve leave the GPU idle.
+ */
+const requested = (limits: Record<string, string>): Record<string, string> => {
+  const { cpu = "1", ...others } = limits;
+  const hasGpu = Object.keys(others).some((name) => name !== "memory");
+  if (hasGpu) return limits;
+  return { ...others, cpu: `${Math.max(1, Math.round((quantityValue(cpu) ?? 1) * 500))}m` };
+};
 
 const file = (path: string, key: string) => ({
   path,
