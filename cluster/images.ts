@@ -8,7 +8,6 @@ import { contextDigest, contextFiles, copyContext } from "./context.ts";
 import { cacheFolder } from "./folders.ts";
 import { withLock } from "./lock.ts";
 import { installImagePackages } from "./packages.ts";
-import { freePorts } from "./port.ts";
 import { endProgram } from "./program.ts";
 import { registryName, registryProgram, startRegistry } from "./registry.ts";
 
@@ -56,7 +55,7 @@ export async function buildImage(spec: ImageSpec): Promise<string> {
         ["bud", ...buildFlags(buildArgs), "--file", recipe, "--tag", local, staged],
         output(spec),
       );
-      const reference = `${registryName}/${name}@${await push(local, name, key, work)}`;
+      const reference = `${registryName}/${name}@${await withLock("push", () => push(local, name, key, work))}`;
       await rememberBuilt(name, key, reference);
       return reference;
     } finally {
@@ -101,15 +100,17 @@ function installerEnvironment(): Record<string, string> {
   };
 }
 
+// Always the same: buildah remembers by address which compressed layers a registry has, and skips them. All of 127.0.0.0/8 is
+// this machine's loopback, so nobody else has it.
+const pushAddress = { address: "127.68.84.1", port: 5000 };
+
 // zstd at level 1: gigabytes of libraries are pushed and pulled several times as fast as with gzip.
 async function push(local: string, name: string, tag: string, work: string): Promise<string> {
-  const address = "127.0.0.1";
-  const [port = 0] = await freePorts(1, address);
-  await startRegistry({ folder: work, address, port, daemon: false });
+  await startRegistry({ folder: work, ...pushAddress, daemon: false });
   try {
     const digestFile = join(work, "digest");
     const compression = ["--compression-format", "zstd", "--compression-level", "1"];
-    const target = `docker://${address}:${port}/${name}:${tag}`;
+    const target = `docker://${pushAddress.address}:${pushAddress.port}/${name}:${tag}`;
     await buildah([
       "push",
       "--tls-verify=false",
