@@ -51,7 +51,11 @@ export const Resources = z
     )
       .optional()
       .describe("Extended resource that stands for a GPU. Default nvidia.com/gpu."),
-    cpu: cpu.optional().describe("CPU of the training pod, such as `2` or `1500m`. Default 2."),
+    cpu: cpu
+      .optional()
+      .describe(
+        "CPU that the training pod may use, such as `2` or `1500m`. Default 2. Without GPUs it requests half of it.",
+      ),
     memory: memory.optional().describe("Memory of the training pod, such as `4Gi`. Default 4Gi."),
   })
   .describe("What the training pod asks for. Changing it starts nothing that is complete.");

@@ -48,7 +48,7 @@ const ArtifactManifest = z.looseObject({ files: z.record(z.string(), z.unknown()
 const Ready = z.looseObject({
   status: z
     .looseObject({
-      conditions: z.array(z.looseObject({ type: z.string(), status: z.string() })).optional(),
+      conditions: z.array(z.looseObject({ type: z.string(), status: z.string() })).nullish(),
     })
     .optional(),
 });

@@ -41,7 +41,7 @@ export async function install(client: Client, installation: Installation): Promi
 const Conditions = z.looseObject({
   status: z
     .looseObject({
-      conditions: z.array(z.looseObject({ type: z.string(), status: z.string() })).optional(),
+      conditions: z.array(z.looseObject({ type: z.string(), status: z.string() })).nullish(),
     })
     .optional(),
 });
