@@ -2,6 +2,7 @@
 // attempt that runs.
 
 import type { Progress } from "../../api/deepmodel.ts";
+import { ConceptMetrics } from "../../api/metrics.ts";
 import type {
   Attempt,
   HistoryPoint,
@@ -14,6 +15,8 @@ import type { Mail } from "./mail.ts";
 
 const RUNNING_POINTS = 60;
 const SETTLED_POINTS = 12;
+/** A settled version is kept small: the worst concepts in so many bytes, all of them in metrics.json. */
+const SETTLED_CONCEPTS_BYTES = 2_500;
 
 export type Told = Pick<
   ModelVersionStatus,
@@ -214,8 +217,40 @@ export const settledProgress = (
       told.progress?.updatedAt ?? at,
     ),
     ...thinnedHistory(told),
+    ...(told.concepts === undefined ? {} : { concepts: worst(told.concepts) }),
   };
 };
 
+const worst = (rows: NonNullable<Told["concepts"]>): NonNullable<Told["concepts"]> => {
+  let bytes = 0;
+  return rows
+    .map((row) => {
+      const entries = Object.entries(row).map(([name, value]) => [
+        name,
+        typeof value === "number" ? Number(value.toFixed(4)) : value,
+      ]);
+      return ConceptMetrics.parse(Object.fromEntries(entries));
+    })
+    .filter((row) => {
+      bytes += Buffer.byteLength(JSON.stringify(row)) + 1;
+      return bytes <= SETTLED_CONCEPTS_BYTES;
+    });
+};
+
 export const thinnedHistory = ({ history }: Told): Pick<Told, "history"> =>
-  history === undefined ? {} : { history: thinned(history, SETTLED_POINTS) };
+  history === undefined ? {} : { history: thinned(history, SETTLED_POINTS).map(rounded) };
+
+const rounded = (point: HistoryPoint): HistoryPoint => ({
+  ...point,
+  loss: digits(point.loss),
+  lrate: digits(point.lrate),
+  ...(point.validation === undefined
+    ? {}
+    : {
+        validation: Object.fromEntries(
+          Object.entries(point.validation).map(([name, value]) => [name, digits(value)]),
+        ),
+      }),
+});
+
+const digits = (value: number): number => Number(value.toPrecision(6));

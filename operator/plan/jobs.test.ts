@@ -1,0 +1,146 @@
+// The Jobs as they are posted: a change of these files is a change of what runs in people's clusters.
+
+import { describe, expect, test } from "vitest";
+import { annotation } from "../../api/group.ts";
+import { importInputsHash } from "../../api/inputs.ts";
+import { RunFile } from "../../api/run.ts";
+import { importJob, importJobName } from "./importjob.ts";
+import { placementOf } from "./placement.ts";
+import type { Manifest } from "./plan.ts";
+import { isOneNode, storeClaim } from "./store.ts";
+import { dataset, datasetSpec, model, settings, T0, version } from "./testing/gen.ts";
+import { sharedMemoryBytes } from "./trainerpod.ts";
+import { inspectJob, inspectJobName, trainingJob, trainingJobName } from "./trainingjob.ts";
+
+const text = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
+
+const inputs = {
+  version: version(),
+  attempt: 1,
+  placement: placementOf({
+    ...model().spec,
+    resources: { gpus: 1, cpu: "3500m", memory: "16Gi" },
+    scheduling: {
+      nodeSelector: { zone: "a" },
+      tolerations: [{ key: "gpu", operator: "Exists", effect: "NoSchedule" }],
+      priorityClassName: "high",
+      runtimeClassName: "nvidia",
+    },
+    activeDeadlineSeconds: 3600,
+  }),
+  threads: 3,
+  gates: [{ metric: "top1" as const, min: 0.9 }],
+  oneNode: true,
+};
+
+const training = trainingJob(inputs, settings);
+const imports = importJob(
+  { dataset: dataset(), inputsHash: importInputsHash(datasetSpec), attempt: 1, oneNode: false },
+  settings,
+);
+const claimed = importJob(
+  {
+    dataset: dataset({ spec: { source: { pvc: { claimName: "photos", path: "2026/shop" } } } }),
+    inputsHash: importInputsHash(datasetSpec),
+    attempt: 2,
+    oneNode: false,
+  },
+  settings,
+);
+
+interface Template {
+  metadata: { annotations: Record<string, string>; labels: Record<string, string> };
+  spec: {
+    volumes: { name: string }[];
+    containers: [{ volumeMounts: { name: string; mountPath: string; readOnly?: boolean }[] }];
+  };
+}
+const templateOf = (job: Manifest): Template => (job.spec as { template: Template }).template;
+
+describe("Jobs", () => {
+  test("training", () => expect(text(training)).toMatchFileSnapshot("testdata/training-job.json"));
+  test("inspection", () =>
+    expect(text(inspectJob(inputs, settings))).toMatchFileSnapshot("testdata/inspect-job.json"));
+  test("import over HTTP", () =>
+    expect(text(imports)).toMatchFileSnapshot("testdata/import-job.json"));
+  test("import of a claim", () =>
+    expect(text(claimed)).toMatchFileSnapshot("testdata/import-claim-job.json"));
+  test("claim", () =>
+    expect(
+      text(
+        storeClaim("shop", { size: "10Gi", accessMode: "ReadWriteMany", storageClassName: "nfs" }),
+      ),
+    ).toMatchFileSnapshot("testdata/store-claim.json"));
+
+  test.each([
+    ["training", training],
+    ["inspection", inspectJob(inputs, settings)],
+    ["import", imports],
+    ["claim import", claimed],
+  ])("%s carries a run file that the trainer's schema takes", (_, job) => {
+    const run = templateOf(job).metadata.annotations[annotation.run];
+    expect(RunFile.parse(JSON.parse(run ?? ""))).toMatchObject({ attempt: expect.any(Number) });
+  });
+
+  test("only the importer writes to the datasets", () => {
+    const store = (job: Manifest) =>
+      templateOf(job).spec.containers[0].volumeMounts.filter(({ name }) => name === "store");
+    expect(store(imports)).toEqual([
+      { name: "store", subPath: "shop/datasets", mountPath: "/datasets", readOnly: false },
+    ]);
+    expect(store(training)).toMatchObject([
+      { mountPath: "/data", readOnly: true },
+      { mountPath: "/output", readOnly: false },
+    ]);
+  });
+
+  test("the operator's own words never come into the hash of what is trained", () => {
+    const upgraded = trainingJob(inputs, { ...settings, trainerImage: "registry.test/other:9" });
+    const run = (job: Manifest) => templateOf(job).metadata.annotations[annotation.run];
+    expect(run(upgraded)).toBe(run(training));
+  });
+});
+
+describe("names", () => {
+  test("of the longest name fit into a label", () => {
+    const long = "m".repeat(40);
+    const names = [
+      trainingJobName(`${long}-v9999`, 9999),
+      inspectJobName(`${long}-v9999`, 9999),
+      importJobName(long, `sha256:${"a".repeat(64)}`, 9999),
+    ];
+    for (const name of names) expect(name.length).toBeLessThanOrEqual(63);
+  });
+});
+
+describe("/dev/shm", () => {
+  test.each([
+    ["1Gi", 2 ** 28],
+    ["8Gi", 2 ** 31],
+    ["64Gi", 2 ** 31],
+    ["150Mi", 150 * 2 ** 18],
+  ])("is a quarter of %s, at most 2 GiB", (memory, bytes) => {
+    expect(sharedMemoryBytes(memory)).toBe(bytes);
+  });
+});
+
+describe("the store", () => {
+  const store = { size: "1Gi", accessMode: "ReadWriteMany" as const };
+  const claim = (modes: string[]) => ({
+    metadata: { name: "c", namespace: "n", uid: "u", resourceVersion: "1", creationTimestamp: T0 },
+    spec: { accessModes: modes },
+  });
+
+  test.each([
+    [["ReadWriteOnce"], true],
+    [["ReadWriteOnce", "ReadWriteMany"], false],
+    [["ReadWriteMany"], false],
+  ])("%j keeps its pods on one node: %s", (modes, want) => {
+    expect(isOneNode(claim(modes), store)).toBe(want);
+  });
+
+  test("of the installation's settings, before it is there", () => {
+    expect(isOneNode(undefined, store)).toBe(false);
+    expect(isOneNode(undefined, { ...store, accessMode: "ReadWriteOnce" })).toBe(true);
+  });
+});

@@ -1,0 +1,175 @@
+import { describe, expect, test } from "vitest";
+import { metricNames } from "../../api/metrics.ts";
+import { ModelVersionStatus } from "../../api/modelversion.ts";
+import type { TrainingEvent } from "../../api/progress.ts";
+import { etaText, metricText, progressText } from "./display.ts";
+import { dueInMs, type Mail, PROGRESS_EVERY_MS } from "./mail.ts";
+import { at, version } from "./testing/gen.ts";
+import { readMails, settledProgress } from "./versionprogress.ts";
+
+const mail = (event: TrainingEvent, sequence: number, attempt = 1): Mail => ({
+  receivedAt: at(sequence),
+  report: { task: "train", uid: "uid-pets-v1", attempt, sequence, event },
+});
+const position = (epoch: number) => ({ epoch, epochs: 4, step: epoch * 19, steps: 76 });
+const epoch = (number: number, top1 = 0.5): TrainingEvent => ({
+  type: "epoch",
+  ...position(number),
+  imagesPerSecond: 123.456,
+  etaSeconds: 80.4,
+  loss: 1 / number,
+  lrate: 0.05,
+  seconds: 10,
+  validation: { top1 },
+});
+
+describe("progress", () => {
+  test("within an epoch: share, speed and time left", () => {
+    const told = readMails(version(), 1, [
+      mail({ type: "started", ...position(0), threads: 2, device: "cpu", precision: "fp32" }, 1),
+      mail({ type: "phase", phase: "training" }, 2),
+      mail(
+        {
+          type: "step",
+          ...position(0),
+          step: 25,
+          loss: 2,
+          lrate: 0.05,
+          imagesPerSecond: 200,
+          etaSeconds: 81,
+        },
+        3,
+      ),
+    ]);
+    expect(told.progress).toMatchObject({
+      epoch: 0,
+      percent: 32.8,
+      imagesPerSecond: 200,
+      phase: "training",
+      display: "0/4 · 32% · 1m21s",
+      updatedAt: at(3),
+    });
+    expect(told.attempt).toEqual({
+      threads: 2,
+      device: "cpu",
+      precision: "fp32",
+      startedFromStep: 0,
+    });
+    expect(told.reported).toEqual({ attempt: 1, sequence: 3 });
+  });
+
+  test("at an epoch's end: history and the headline metric", () => {
+    const told = readMails(version(), 1, [mail(epoch(1, 0.71), 1)]);
+    expect(told.progress?.display).toBe("1/4 · 25% · 1m20s");
+    expect(told.history).toEqual([{ epoch: 1, loss: 1, lrate: 0.05, validation: { top1: 0.71 } }]);
+    expect(told.metric).toBe("top1 0.710");
+  });
+
+  test("replayed, late and another attempt's reports change nothing", () => {
+    const before = version({ status: { reported: { attempt: 2, sequence: 5 }, history: [] } });
+    for (const [sequence, attempt] of [
+      [5, 2],
+      [4, 2],
+      [9, 1],
+      [9, 3],
+    ] as const) {
+      expect(readMails(before, 2, [mail(epoch(3), sequence, attempt)]).progress).toBeUndefined();
+    }
+    expect(readMails(before, 2, [mail(epoch(3), 6, 2)]).progress?.epoch).toBe(3);
+  });
+
+  test("an attempt that resumes trains again what came after its checkpoint", () => {
+    const first = readMails(version(), 1, [
+      mail(epoch(1), 1),
+      mail(epoch(2), 2),
+      mail(epoch(3), 3),
+    ]);
+    const { attempt: _, ...status } = first;
+    const resumed = readMails(version({ status }), 2, [
+      mail({ type: "started", ...position(1), threads: 2, device: "cpu", precision: "fp32" }, 1, 2),
+      mail(epoch(2, 0.9), 2, 2),
+    ]);
+    expect(resumed.history?.map(({ epoch: number }) => number)).toEqual([1, 2]);
+    expect(resumed.attempt?.startedFromStep).toBe(19);
+  });
+
+  test("a thousand epochs keep to 60 points while running and 12 when settled, the first and the last among them", () => {
+    const mails = Array.from({ length: 1000 }, (_, i) =>
+      mail({ ...epoch(i + 1), epochs: 1000 } as TrainingEvent, i + 1),
+    );
+    const told = readMails(version(), 1, mails);
+    const epochs = told.history?.map(({ epoch: number }) => number) ?? [];
+    expect(epochs.length).toBeLessThanOrEqual(60);
+    expect([epochs[0], epochs.at(-1)]).toEqual([1, 1000]);
+    const settled = settledProgress(told, { epochs: 1000, steps: 19_000 }, at(9)).history ?? [];
+    expect(settled).toHaveLength(12);
+    expect([settled[0]?.epoch, settled.at(-1)?.epoch]).toEqual([1, 1000]);
+  });
+
+  test("a running version is under 32 KiB, a settled one under 6 KiB", () => {
+    const concepts = Array.from({ length: 50 }, (_, i) => ({
+      concept: `concept ${i}`,
+      precision: 1 / (i + 3),
+      recall: 1 / (i + 3),
+      f1: 1 / (i + 3),
+      ap: 1 / (i + 3),
+      roc_auc: 1 / (i + 3),
+      support: 100,
+    }));
+    const values = Object.fromEntries(metricNames.map((name, i) => [name, 1 / (i + 3)]));
+    const mails = Array.from({ length: 500 }, (_, i) =>
+      mail({ ...epoch(i + 1), epochs: 500, validation: values } as TrainingEvent, i + 1),
+    );
+    const told = readMails(version(), 1, [
+      ...mails,
+      mail({ type: "evaluation", split: "test", values, concepts }, 501),
+    ]);
+    const { attempt: _, ...running } = told;
+    expect(JSON.stringify(version({ status: running })).length).toBeLessThan(32 * 1024);
+    const { attempt: __, ...settled } = settledProgress(told, { epochs: 500, steps: 9500 }, at(9));
+    const parsed = ModelVersionStatus.parse(settled);
+    expect(JSON.stringify(version({ status: parsed })).length).toBeLessThan(6 * 1024);
+    expect(parsed.concepts?.[0]?.concept).toBe("concept 0");
+  });
+});
+
+describe("when progress is written", () => {
+  const step = mail({ type: "step", ...position(1), loss: 1, lrate: 1 }, 1);
+
+  test.each([
+    ["nothing to write", [], undefined, 1000, undefined],
+    ["the first report", [step], undefined, 1000, 0],
+    ["a step soon after the last write", [step], 1000, 4000, PROGRESS_EVERY_MS - 3000],
+    ["a step long after it", [step], 1000, 99_000, 0],
+    ["an epoch's end", [step, mail(epoch(1), 2)], 1000, 1001, 0],
+    ["a change of phase", [mail({ type: "phase", phase: "exporting" }, 1)], 1000, 1001, 0],
+  ] as const)("%s", (_, mails, last, now, want) => {
+    expect(dueInMs(mails, last, now)).toBe(want);
+  });
+});
+
+describe("columns", () => {
+  test.each([
+    [0, "0s"],
+    [59.6, "1m00s"],
+    [80, "1m20s"],
+    [7500, "2h05m"],
+    [900_000, "10d"],
+  ])("%d seconds left are %s", (seconds, want) => expect(etaText(seconds)).toBe(want));
+
+  test("progress", () => {
+    expect(progressText({ epoch: 3, epochs: 10, percent: 42.9, etaSeconds: 80 })).toBe(
+      "3/10 · 42% · 1m20s",
+    );
+    expect(progressText({ epoch: 10, epochs: 10, percent: 100, etaSeconds: 0 })).toBe(
+      "10/10 · 100%",
+    );
+  });
+
+  test("the metric that fits the kind of model, else one that there is", () => {
+    expect(metricText({ top1: 0.9121, macro_ap: 0.8 }, { logreg: false })).toBe("top1 0.912");
+    expect(metricText({ top1: 0.9121, macro_ap: 0.8 }, { logreg: true })).toBe("macro_ap 0.800");
+    expect(metricText({ log_loss: 0.3 }, { logreg: true })).toBe("log_loss 0.300");
+    expect(metricText({}, { logreg: true })).toBeUndefined();
+  });
+});
