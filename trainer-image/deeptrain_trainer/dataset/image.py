@@ -14,6 +14,7 @@ Pillow's, which is (255 - k) - mul(c, 255 - k) with t = a * b + 128, mul(a, b) =
 
 import io
 import warnings
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -27,15 +28,28 @@ _OVERSIZED = (Image.DecompressionBombWarning, Image.DecompressionBombError)
 # Pillow only warns up to twice its bound; as an error it stops before memory is taken.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
-# For Pillow's orientation values 2 to 8: what undoes them.
-_UPRIGHT: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_STRIP_PIXELS: Final = 1024 * 1024
+
+_Pixels = NDArray[np.uint8]
+
+
+def _as_is(pixels: _Pixels) -> _Pixels:
+    return pixels
+
+
+def _transposed(pixels: _Pixels) -> _Pixels:
+    return pixels.transpose(1, 0, 2)
+
+
+# For the EXIF orientations 2 to 8: what makes the image upright.
+_UPRIGHT: Final[dict[int, Callable[[_Pixels], _Pixels]]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: _transposed,
+    6: lambda pixels: _transposed(pixels)[:, ::-1],
+    7: lambda pixels: _transposed(pixels)[::-1, ::-1],
+    8: lambda pixels: _transposed(pixels)[::-1],
 }
 
 # What people put among their images by mistake, by first bytes.
@@ -78,7 +92,7 @@ def image_format(data: bytes) -> str | None:
     return None
 
 
-def decode_rgb(data: bytes) -> NDArray[np.uint8]:
+def decode_rgb(data: bytes) -> _Pixels:
     """Decodes an image file.
 
     Returns:
@@ -97,11 +111,8 @@ def decode_rgb(data: bytes) -> NDArray[np.uint8]:
             if width * height > MAX_PIXELS:
                 raise InvalidImageError(f"{width}x{height} pixels are more than {MAX_PIXELS}")
             image.load()
-            upright = _UPRIGHT.get(_orientation(image))
-            rgb = _to_rgb(image)
-            if upright is not None:
-                rgb = rgb.transpose(upright)
-            return np.array(rgb, dtype=np.uint8)
+            pixels = _pixels(image)
+            return np.ascontiguousarray(_UPRIGHT.get(_orientation(image), _as_is)(pixels))
     except InvalidImageError:
         raise
     except _OVERSIZED as error:
@@ -115,23 +126,32 @@ def decode_rgb(data: bytes) -> NDArray[np.uint8]:
         raise InvalidImageError(f"not a readable {name}: {detail}") from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _pixels(image: Image.Image) -> _Pixels:
     """8-bit RGB of the frame that is loaded."""
-    if image.mode.startswith("I;16") or image.mode == "I":
-        # Pillow's own conversion clips at 255 instead of scaling.
-        samples = np.asarray(image).astype(np.uint32)
-        return Image.fromarray((samples >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    # In strips, so that conversions take little more memory than the image and the result.
+    rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        pixels[top:bottom] = _to_rgb(image.crop((0, top, width, bottom)))
+    return pixels
+
+
+def _to_rgb(image: Image.Image) -> _Pixels:
+    if image.mode.startswith("I"):
+        # Pillow's own conversion of 16-bit samples clips at 255 instead of scaling.
+        grey = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
     if image.has_transparency_data:
-        return _over_white(image.convert("RGBA"))
-    return image.convert("RGB")
+        return _over_white(np.asarray(image.convert("RGBA")).astype(np.uint16))
+    return np.asarray(image.convert("RGB"))
 
 
-def _over_white(image: Image.Image) -> Image.Image:
+def _over_white(samples: NDArray[np.uint16]) -> _Pixels:
     # Integer arithmetic, rounded down, as libvips flattens: so a server decodes to the same bytes.
-    samples = np.asarray(image).astype(np.uint16)
     alpha = samples[..., 3:]
-    flat = (samples[..., :3] * alpha + 255 * (255 - alpha)) // 255
-    return Image.fromarray(flat.astype(np.uint8))
+    return ((samples[..., :3] * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)
 
 
 def _orientation(image: Image.Image) -> int:

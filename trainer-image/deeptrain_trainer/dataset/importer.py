@@ -24,7 +24,7 @@ from .findings import BadItem, Findings, canonical_digest
 from .folder import folder_members, resolved_inside
 from .imagefolder import ImageFolder
 from .importrun import HttpSource, ImportRun, import_run
-from .member import MAX_FILE_BYTES, UnreadableError, shown
+from .member import MAX_FILE_BYTES, UnreadableError
 from .publish import DatasetWriter, LabelledItem
 from .splits import Member, Ratios, assign
 from .store import hex_of
@@ -278,8 +278,7 @@ class _Import:
             raise Failure(
                 "InvalidDataToleranceExceeded",
                 f"{len(bad)} of {items + len(bad)} items are invalid, more than the "
-                f"{self._run.invalid_percent:g} % of spec.tolerance.invalidPercent; the first: "
-                f"`{shown(bad[0].path, 80)}`: {bad[0].problem}",
+                f"{self._run.invalid_percent:g} % of spec.tolerance.invalidPercent",
                 **_bad_facts(bad),
             )
         if not items:
@@ -350,7 +349,12 @@ def _bad_facts(bad: list[BadItem]) -> dict[str, Any]:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0))
+    """Whole cores that this process may use: of the machine, and of its container's limit."""
+    cores = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
 
 
 @contextlib.contextmanager

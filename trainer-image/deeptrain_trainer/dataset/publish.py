@@ -115,14 +115,19 @@ class DatasetWriter:
 
     def __enter__(self) -> "DatasetWriter":
         """Removes what dead attempts of the same object left, and begins anew."""
-        with naming_full_disk(self._datasets, 0):
-            self._datasets.mkdir(parents=True, exist_ok=True)
-            for kind in ("import", "broken"):
-                for leftover in sorted(self._datasets.glob(f".{kind}-{self._uid}-*")):
-                    shutil.rmtree(leftover)
-            _make_directory(self._folder)
-            _make_directory(self._folder / "shards")
-            _make_directory(self._folder / "splits")
+        try:
+            with naming_full_disk(self._datasets, 0):
+                self._datasets.mkdir(parents=True, exist_ok=True)
+                for kind in ("import", "broken"):
+                    for leftover in sorted(self._datasets.glob(f".{kind}-{self._uid}-*")):
+                        shutil.rmtree(leftover)
+                _make_directory(self._folder)
+                _make_directory(self._folder / "shards")
+                _make_directory(self._folder / "splits")
+        except OSError as error:
+            raise Failure(
+                "StoreNotReady", f"{error.filename or self._datasets}: {error.strerror}"
+            ) from error
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -138,7 +138,7 @@ def test_what_cannot_be_a_dataset_is_named(
 ) -> None:
     failure = place.failure(files)
     assert (failure.reason, failure.exit_code) == (reason, 42)
-    assert named in failure.message
+    assert named in failure.message + json.dumps(failure.facts)
 
 
 def test_any_unicode_is_a_name(place: Place) -> None:
@@ -353,8 +353,10 @@ def test_ratios_that_do_not_add_up_are_refused(place: Place) -> None:
 def test_a_store_that_cannot_be_written_is_named(place: Place) -> None:
     place.datasets.parent.mkdir()
     place.datasets.write_text("a file where a folder should be")
-    with pytest.raises(OSError, match="datasets"):
+    with pytest.raises(Failure) as caught:
         place.run_folder(GOOD)
+    assert (caught.value.reason, caught.value.exit_code) == ("StoreNotReady", 1)
+    assert str(place.datasets) in caught.value.message
 
 
 def test_import_folder_is_the_short_way(tmp_path: Path) -> None:
