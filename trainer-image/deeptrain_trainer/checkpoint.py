@@ -62,7 +62,7 @@ class Checkpoints:
         temporary = self._folder / f".tmp-{checkpoint.step}-{os.getpid()}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        digests = {}
+        digests: dict[str, str] = {}
         for role, name in _TENSORS.items():
             shared = None
             if role == "best":
@@ -105,7 +105,8 @@ class Checkpoints:
             state = json.loads(contents[_STATE])
             tensors = {role: load(contents[name]) for role, name in _TENSORS.items()}
             step, best_epoch = state.pop("step"), state.pop("bestEpoch")
-            return Checkpoint(step, state, **tensors, best_epoch=best_epoch)
+            model, optimizer, best = (tensors[role] for role in ("model", "optimizer", "best"))
+            return Checkpoint(step, state, model, optimizer, best, best_epoch)
         return None
 
     def remove(self) -> None:

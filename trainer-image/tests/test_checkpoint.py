@@ -36,7 +36,10 @@ def test_the_last_two_are_kept_and_what_killed_writers_left_is_removed(tmp_path:
     checkpoints = Checkpoints(tmp_path, HASH)
     for step in (1, 2, 3, 10):
         checkpoints.save(checkpoint(step))
-    assert sorted(os.listdir(tmp_path)) == ["step-0000000003", "step-0000000010"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "step-0000000003",
+        "step-0000000010",
+    ]
 
 
 def test_equal_best_weights_are_written_once(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_numbers_differ_by_seed_pass_and_item_and_are_uniform() -> None:
     passes, items = np.repeat(np.arange(50), 200), np.tile(np.arange(200), 50)
     draws = uniforms(0, passes, items, 8)
     assert len(np.unique(draws[:, 0])) > 9_900
-    assert 0 <= draws.min() and draws.max() < 1
+    assert draws.min() >= 0 and draws.max() < 1
     counts = np.histogram(draws, 10, (0, 1))[0]
     assert abs(counts - 8_000).max() < 400
     assert abs(np.corrcoef(draws.T)[0, 1]) < 0.05

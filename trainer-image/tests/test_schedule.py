@@ -1,5 +1,7 @@
 """Steps, epochs and learning rates, as the catalogue of templates says."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,6 +83,4 @@ def test_after_warmup_the_rate_never_rises(
     )
     schedule = schedule_of(chosen, 70)
     rates = [schedule.lrate_at(step) for step in range(schedule.warmup_steps, schedule.steps)]
-    assert all(
-        0 < later <= earlier <= lrate for earlier, later in zip(rates, rates[1:], strict=False)
-    )
+    assert all(0 < later <= earlier <= lrate for earlier, later in pairwise(rates))

@@ -160,7 +160,7 @@ def test_validation_loss_over_ten_times_the_first_diverges_if_training_loss_rose
 ) -> None:
     t = prepared()
     t.state.reference_loss, t.state.reference_training_loss = 1e-6, 1e-6
-    with pytest.raises(Failure, match="the validation loss .* is over 10 times the first"):
+    with pytest.raises(Failure, match=r"the validation loss .* is over 10 times the first"):
         run_training(t)
     lagging = prepared()
     lagging.state.reference_loss, lagging.state.reference_training_loss = 1e-6, 1e6

@@ -1,0 +1,200 @@
+"""The process: exit codes, the record, and what a run file must look like."""
+
+import errno
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import RunFile
+from contract import assert_event, assert_record
+from endpoint import Endpoint
+from stored import INPUTS_HASH, UID
+
+from deeptrain_trainer import tasks
+from deeptrain_trainer.__main__ import main
+from deeptrain_trainer.failure import Failure
+from deeptrain_trainer.record import one_line, write_record
+from deeptrain_trainer.report import NotAcknowledgedError
+from deeptrain_trainer.run import read_run
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """The trainer's signal handlers end with the test."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+class Process:
+    """Runs the trainer in this process."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.monkeypatch = folder, monkeypatch
+        self.arguments: list[str] = []
+
+    def __call__(self, run: object) -> tuple[int, dict[str, Any]]:
+        """Exit code and record."""
+        path, record = self.folder / "run.json", self.folder / "record.json"
+        path.write_text(run if isinstance(run, str) else json.dumps(run))
+        arguments = ["trainer", "--run", str(path), "--record", str(record), *self.arguments]
+        self.monkeypatch.setattr(sys, "argv", arguments)
+        code = main()
+        return code, json.loads(record.read_text())
+
+
+@pytest.fixture
+def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Process:
+    return Process(tmp_path, monkeypatch)
+
+
+def test_published_is_0_and_inspect_repeats_the_record(
+    process: Process, run_file: RunFile, tmp_path: Path
+) -> None:
+    endpoint = Endpoint(tmp_path)
+    process.arguments = ["--ca", str(endpoint.ca), "--token", str(endpoint.token)]
+    run = run_file(num_epochs=1, init_epochs=1) | {"progressUrl": endpoint.url}
+    code, record = process(run)
+    endpoint.close()
+    assert code == 0 and record["outcome"] == "published" and record["uid"] == UID
+    assert_record(record)
+    for report in endpoint.reports:
+        assert_event(report["event"])
+    assert endpoint.of("evaluation")[0]["values"] == record["metrics"]["values"]
+
+    inspect = {
+        "task": "inspect",
+        **{key: run[key] for key in ("object", "inputsHash", "output", "gatedMetrics")},
+        "attempt": 2,
+    }
+    assert process(inspect) == (0, record | {"attempt": 2})
+    code, missing = process(inspect | {"output": str(tmp_path / "nothing")})
+    assert code == 1 and missing["reason"] == "ArtifactMissing"
+    assert_record(missing)
+
+
+@pytest.mark.parametrize(
+    ("changes", "want_code", "want_reason"),
+    [
+        ({"batch_size": 1000}, 42, "BatchLargerThanData"),
+        ({"template": "visual-classifier/other"}, 42, "InputInvalid"),
+        ({"base": {"id": "none-such"}}, 42, "BaseUnavailable"),
+        ({"lrate": 1e30, "num_epochs": 20, "init_epochs": 20}, 43, "Diverged"),
+    ],
+)
+def test_expected_failures(
+    process: Process,
+    run_file: RunFile,
+    changes: dict[str, Any],
+    want_code: int,
+    want_reason: str,
+) -> None:
+    code, record = process(run_file(**changes))
+    assert (code, record["reason"], record["outcome"]) == (want_code, want_reason, "failed")
+    assert_record(record)
+
+
+def test_diverged_names_the_checkpoint_that_is_kept(process: Process, run_file: RunFile) -> None:
+    def perform(*_: object) -> dict[str, Any]:
+        raise Failure("Diverged", "too high", checkpoint={"epoch": 1, "step": 7})
+
+    process.monkeypatch.setattr("deeptrain_trainer.__main__.perform", perform)
+    code, record = process(run_file())
+    assert code == 43 and record["checkpoint"] == {"epoch": 1, "step": 7}
+    assert_record(record)
+
+
+def test_sigterm_is_143_with_a_checkpoint(process: Process, run_file: RunFile) -> None:
+    real = tasks.perform
+
+    def perform(document: dict[str, Any], reporter: Any, check_stop: Any) -> dict[str, Any]:
+        looks = 0
+
+        def look() -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 6:
+                os.kill(os.getpid(), signal.SIGTERM)
+            check_stop()
+
+        return real(document, reporter, look)
+
+    process.monkeypatch.setattr("deeptrain_trainer.__main__.perform", perform)
+    code, record = process(run_file())
+    assert code == 143 and record["outcome"] == "stopped"
+    assert record["checkpoint"]["epoch"] == 0 and record["checkpoint"]["step"] > 0
+    assert_record(record)
+
+
+@pytest.mark.parametrize(
+    ("surprise", "want_reason", "want_words"),
+    [
+        (ValueError("x\ny"), "TrainingFailed", "ValueError: x y"),
+        (OSError(errno.ENOSPC, "No space left on device", "/tmp/file"), "DiskFull", "/tmp/file"),
+        (MemoryError(), "OutOfMemory", "batch_size 8, image_size 32"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried"), "OutOfMemory", "batch_size 8"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
+            "OutOfMemory",
+            "lower spec.hyperparameters.batch_size",
+        ),
+        (NotAcknowledgedError("HTTP 503"), "ImportFailed", "HTTP 503"),
+    ],
+)
+def test_surprises_are_1_and_say_what_they_mean(
+    process: Process, run_file: RunFile, surprise: Exception, want_reason: str, want_words: str
+) -> None:
+    def perform(*_: object) -> dict[str, Any]:
+        raise surprise
+
+    process.monkeypatch.setattr("deeptrain_trainer.__main__.perform", perform)
+    code, record = process(run_file())
+    assert code == 1 and record["reason"] == want_reason
+    assert want_words in record["message"]
+    assert_record(record)
+
+
+@pytest.mark.parametrize(
+    ("change", "want"),
+    [
+        (lambda run: run | {"task": "serve"}, "task must be one of train, import, inspect"),
+        (lambda run: run | {"extra": 1}, "extra"),
+        (lambda run: {k: v for k, v in run.items() if k != "seed"}, "seed"),
+        (lambda run: run | {"inputsHash": "sha256:xyz"}, "run file: inputsHash: "),
+        (lambda run: run | {"threads": 0}, "run file: threads: "),
+        (lambda run: run | {"hyperparameters": {"lrate": 1}}, "run file: hyperparameters: "),
+        (lambda run: "{", "cannot be read"),
+        (lambda run: [run], "task must be one of"),
+    ],
+)
+def test_a_run_file_that_is_wrong_is_42(
+    process: Process, run_file: RunFile, change: Any, want: str
+) -> None:
+    code, record = process(change(run_file()))
+    assert code == 42 and record["reason"] == "InputInvalid"
+    assert want in record["message"]
+
+
+def test_a_run_file_of_any_task_is_read(run_file: RunFile, tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(run_file()))
+    assert read_run(path)["inputsHash"] == INPUTS_HASH
+    with pytest.raises(Failure, match="cannot be read"):
+        read_run(tmp_path / "absent.json")
+
+
+def test_a_message_is_one_line_of_at_most_900_bytes() -> None:
+    assert one_line("a\nb\t c\x00d") == "a b c d"
+    assert len(one_line("ü" * 2000).encode()) <= 900
+
+
+def test_a_record_that_is_too_long_to_be_read_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at most 3072"):
+        write_record(tmp_path / "record", {"message": "x" * 4000})
