@@ -232,9 +232,9 @@ export class Client {
     } catch (error) {
       if (!isNotFound(error)) throw error;
     }
-    const going = isKubeObject(answer) && answer.metadata.deletionTimestamp !== undefined;
-    this.#tell({ resource: of, name, uid, ...(going ? { object: answer as KubeObject } : {}) });
-    return going ? "going" : "gone";
+    const isGoing = isKubeObject(answer) && answer.metadata.deletionTimestamp !== undefined;
+    this.#tell({ resource: of, name, uid, ...(isGoing ? { object: answer } : {}) });
+    return isGoing ? "going" : "gone";
   }
 
   /** Opens a watch: newline-separated JSON events, until `signal` is aborted or the server ends it. */
