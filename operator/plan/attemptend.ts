@@ -16,6 +16,9 @@ export type AttemptEnd =
   /** The Job is Complete, but nothing valid was left behind. */
   | { is: "recordless" };
 
+/** An end that needs no inspection. */
+export type Conclusion = Exclude<AttemptEnd, { is: "recordless" }>;
+
 export type AttemptIdentity = RunIdentity & { inputsHash: string; memory: string };
 
 export const attemptEnd = (end: JobEnd, attempt: AttemptIdentity): AttemptEnd => {
@@ -33,7 +36,7 @@ export const inspectionEnd = (
   end: JobEnd,
   why: "lost" | "complete",
   attempt: AttemptIdentity,
-): AttemptEnd => {
+): Conclusion => {
   const record = trainingRecord(end, attempt);
   if (end.succeeded && record?.outcome === "published") return { is: "published", record };
   if (why === "lost") {
@@ -74,7 +77,7 @@ const explained = (
     : failure;
 };
 
-const failedBy = (failure: Failure): AttemptEnd => ({
+const failedBy = (failure: Failure): Conclusion => ({
   is: "failed",
   failure,
   cure: cureOf(failure.reason),

@@ -4,6 +4,7 @@
 import type { Dataset } from "../../api/dataset.ts";
 import type { DeepModel, DeepModelStatus } from "../../api/deepmodel.ts";
 import type { ModelVersion } from "../../api/modelversion.ts";
+import { starting } from "./attempt.ts";
 import {
   type Claimed,
   type Claims,
@@ -16,7 +17,6 @@ import {
 import type { Decision } from "./deepmodel.ts";
 import { metricText } from "./display.ts";
 import { gateProblem, isComplete } from "./gates.ts";
-import { starting } from "./modelversion.ts";
 import type { EventNote } from "./plan.ts";
 import { dataWarning, resolvedStatus } from "./wantedinputs.ts";
 

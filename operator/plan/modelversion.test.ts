@@ -7,7 +7,7 @@ import {
 } from "../../api/modelversion.ts";
 import { condition } from "./conditions.ts";
 import type { Event, Job, Pod } from "./kubernetes.ts";
-import { planVersion, type VersionWorld } from "./modelversion.ts";
+import { planVersion } from "./modelversion.ts";
 import { jobPlacement, placementDigest, placementOf } from "./placement.ts";
 import type { Plan } from "./plan.ts";
 import {
@@ -23,6 +23,7 @@ import {
   version,
 } from "./testing/gen.ts";
 import { brokenInvariants } from "./testing/invariants.ts";
+import type { VersionWorld } from "./versionworld.ts";
 
 const claim = {
   metadata: {
@@ -454,6 +455,12 @@ describe("running", () => {
     expect(ready(planned(world({ status: running(), jobs: [early], pods: [runningPod] })))).toBe(
       "Unknown Stopping",
     );
+  });
+
+  test("still runs in the moment between its pod's end and its Job's", () => {
+    const ended = pod({ job: "pets-v1-a1", exit: { code: 0 } });
+    const plan = planned(world({ status: running(), jobs: [job("pets-v1-a1")], pods: [ended] }));
+    expect([ready(plan), plan.effects]).toEqual(["Unknown Training", []]);
   });
 
   test("nothing reported for two minutes is shown, and changes nothing else", () => {

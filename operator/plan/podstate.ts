@@ -63,7 +63,12 @@ export const podState = ({ job, pods, events }: Observed): PodState => {
     return { is: "waiting", reason: "Queued", message: "the Job is suspended by a queue" };
   }
   const pod = newest(left);
-  if (pod === undefined) return withoutPod(pods, events);
+  if (pod === undefined) {
+    const ended = newest(pods);
+    // The Job's own condition comes a moment after its pod's end.
+    if (ended !== undefined && !isDisrupted(ended)) return { is: "running", pod: podFacts(ended) };
+    return withoutPod(pods, events);
+  }
   if (hasStarted(pod)) return { is: "running", pod: podFacts(pod) };
   return waiting(pod, events);
 };
@@ -71,6 +76,12 @@ export const podState = ({ job, pods, events }: Observed): PodState => {
 /** Not finished: it may still hold the store. */
 export const isLeft = (pod: Pod): boolean =>
   pod.status?.phase !== "Succeeded" && pod.status?.phase !== "Failed";
+
+/** Its end is the cluster's doing: the Job makes another pod (KEP-3329). */
+const isDisrupted = (pod: Pod): boolean =>
+  pod.status?.conditions?.some(
+    ({ type, status }) => type === "DisruptionTarget" && status === "True",
+  ) ?? false;
 
 /** True where the reason for waiting is in events alone. */
 export const wantsEvents = (job: Job, pods: readonly Pod[], now: string): boolean => {

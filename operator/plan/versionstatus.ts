@@ -6,7 +6,6 @@ import type { Attempt, ModelVersion, ModelVersionStatus } from "../../api/modelv
 import { durationText } from "./attempts.ts";
 import { type Claims, condition, conditions, type Outcome, outcomeClaims } from "./conditions.ts";
 import { metricText } from "./display.ts";
-import { askedRetry, type VersionStanding, type VersionWorld, wishOf } from "./modelversion.ts";
 import type { EventNote } from "./plan.ts";
 import {
   readMails,
@@ -15,6 +14,8 @@ import {
   thinnedHistory,
   toldBefore,
 } from "./versionprogress.ts";
+import type { VersionStanding, VersionWorld } from "./versionworld.ts";
+import { askedRetry, wishOf } from "./wish.ts";
 
 /** A running attempt that reports nothing for so long is shown as stale. */
 export const STALE_AFTER_MS = 120_000;

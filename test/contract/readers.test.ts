@@ -11,7 +11,7 @@ import { importInputsHash } from "../../api/inputs.ts";
 import { structuralSchema } from "../../api/structural.ts";
 import { planDeepModel } from "../../operator/plan/deepmodel.ts";
 import { importJob } from "../../operator/plan/importjob.ts";
-import { wishOf } from "../../operator/plan/modelversion.ts";
+import { wishOf } from "../../operator/plan/wish.ts";
 import { placementOf, threadsOf } from "../../operator/plan/placement.ts";
 import {
   at,

@@ -1,0 +1,240 @@
+// An attempt that is under way: it is watched, stopped, replaced, or its end is judged.
+
+import type { DeepModel } from "../../api/deepmodel.ts";
+import type { Attempt } from "../../api/modelversion.ts";
+import { attemptEnd, inspectionEnd } from "./attemptend.ts";
+import { ended } from "./attemptoutcome.ts";
+import type { Outcome } from "./conditions.ts";
+import type { Job } from "./kubernetes.ts";
+import { placementDigest, placementOf } from "./placement.ts";
+import { type Effect, isOwnedBy, type Refusal } from "./plan.ts";
+import { eventsDueMs, type PodFacts, podState } from "./podstate.ts";
+import { isOneNode } from "./store.ts";
+import { type AttemptInputs, inspectJob, inspectJobName } from "./trainingjob.ts";
+import {
+  deletion,
+  ownJob,
+  remainsOf,
+  replaced,
+  type Step,
+  type VersionStanding,
+  type VersionWorld,
+  working,
+} from "./versionworld.ts";
+import type { Wish } from "./wish.ts";
+
+export const AGAIN_MS = 5_000;
+export const REFUSED_AGAIN_MS = 30_000;
+
+/** An attempt is under way: stop it, replace it, watch it, or judge its end. */
+export const follow = (
+  world: VersionWorld,
+  wish: Wish,
+  model: DeepModel,
+  before: VersionStanding,
+  attempt: Attempt,
+): Step => {
+  const { version, now } = world;
+  const job = ownJob(world, attempt.job);
+  if (job === undefined) return withoutJob(world, wish, model, before, attempt);
+  const pods = world.pods.filter((pod) => isOwnedBy(pod, job.metadata.uid));
+  const state = podState({ job, pods, events: world.events });
+  const seen: Attempt = { ...attempt, jobUid: job.metadata.uid };
+  if (state.is === "ended") {
+    const end = attemptEnd(state.end, {
+      uid: version.metadata.uid,
+      attempt: attempt.number,
+      inputsHash: version.spec.inputsHash,
+      memory: attempt.memory,
+    });
+    const facts = { ...seen, ...podFields(state.end.pod), finishedAt: state.end.finishedAt ?? now };
+    return end.is === "recordless"
+      ? inspect(world, wish, model, before, facts, "complete")
+      : ended(world, wish, before, facts, end);
+  }
+  const why = stopReason(world, wish, seen, state.is, job);
+  if (why !== undefined || seen.reason === "Stopping") {
+    return stopping(before, { ...seen, reason: "Stopping" }, deletion(job), why);
+  }
+  switch (state.is) {
+    case "stopping":
+      return stopping(before, seen, [], "its Job is being deleted");
+    case "waiting": {
+      const message =
+        state.reason === "Starting" ? starting(seen) : `attempt ${seen.number}: ${state.message}`;
+      return {
+        standing: {
+          ...before,
+          attempts: replaced(before.attempts, waitingAttempt(seen, state)),
+          outcome: working(state.reason, message),
+        },
+        effects: [],
+        nextMs: eventsDueMs(job, pods, now),
+      };
+    }
+    case "running": {
+      const { reason: _, message: __, ...running } = seen;
+      const now: Attempt = { ...running, ...podFields(state.pod), state: "Running" };
+      return {
+        standing: {
+          ...before,
+          attempts: replaced(before.attempts, now),
+          outcome: working("Training", runningMessage(now, wish)),
+        },
+        effects: [],
+      };
+    }
+  }
+};
+
+const waitingAttempt = (
+  seen: Attempt,
+  { reason, message }: { reason: Outcome["reason"]; message: string },
+): Attempt => {
+  const { reason: _, message: __, ...attempt } = seen;
+  return reason === "Starting" ? attempt : { ...attempt, reason, message: message.slice(0, 512) };
+};
+
+const podFields = (pod: PodFacts | undefined): Partial<Attempt> => ({
+  ...(pod?.node === undefined ? {} : { node: pod.node }),
+  ...(pod?.image === undefined ? {} : { image: pod.image }),
+  ...(pod?.startedAt === undefined ? {} : { startedAt: pod.startedAt }),
+});
+
+const runningMessage = (attempt: Attempt, { placement }: Wish): string =>
+  attempt.placement === undefined || attempt.placement === placementDigest(placement)
+    ? `attempt ${attempt.number} is running`
+    : `attempt ${attempt.number} is running with the resources, scheduling and deadline that it began with; changes apply to the next attempt`;
+
+/** Why an attempt that has not ended must be stopped; undefined: it must not. */
+const stopReason = (
+  { settings }: VersionWorld,
+  wish: Wish,
+  attempt: Attempt,
+  state: "waiting" | "running" | "stopping",
+  job: Job,
+): string | undefined => {
+  if (wish.is === "stop") {
+    return wish.reason === "Suspended"
+      ? "spec.suspend of its DeepModel is true"
+      : "its DeepModel wants another version";
+  }
+  if (state !== "waiting" || attempt.startedAt !== undefined) return undefined;
+  if (attempt.placement !== placementDigest(wish.placement)) {
+    return "resources, scheduling or deadline changed before its pod started";
+  }
+  const image = job.spec.template.spec.containers[0]?.image;
+  return attempt.reason === "ImagePullFailed" && image !== settings.trainerImage
+    ? "the trainer image of this installation changed"
+    : undefined;
+};
+
+const stopping = (
+  before: VersionStanding,
+  attempt: Attempt,
+  effects: Effect[],
+  why: string | undefined,
+): Step => ({
+  standing: {
+    ...before,
+    attempts: replaced(before.attempts, attempt),
+    outcome: working(
+      "Stopping",
+      `attempt ${attempt.number} is being stopped${why === undefined ? "" : `: ${why}`}`,
+    ),
+  },
+  effects,
+});
+
+/** The Job is gone: we deleted it, or somebody did, or it was kept long enough while nobody looked. */
+const withoutJob = (
+  world: VersionWorld,
+  wish: Wish,
+  model: DeepModel,
+  before: VersionStanding,
+  attempt: Attempt,
+): Step => {
+  const remains = remainsOf(world);
+  if (
+    remains.is &&
+    ownJob(world, inspectJobName(world.version.metadata.name, attempt.number)) === undefined
+  ) {
+    return { ...stopping(before, attempt, remains.effects, undefined), nextMs: AGAIN_MS };
+  }
+  if (attempt.reason === "Stopping") {
+    const end = { is: "stopped" as const, reason: wish.is === "stop" ? wish.reason : undefined };
+    return ended(world, wish, before, { ...attempt, finishedAt: world.now }, end);
+  }
+  return inspect(world, wish, model, before, attempt, "lost");
+};
+
+/** The files are looked at, once, where a record was lost. */
+const inspect = (
+  world: VersionWorld,
+  wish: Wish,
+  model: DeepModel,
+  before: VersionStanding,
+  attempt: Attempt,
+  why: "lost" | "complete",
+): Step => {
+  const { version, settings, now } = world;
+  const job = ownJob(world, inspectJobName(version.metadata.name, attempt.number));
+  const outcome = working(
+    "Exporting",
+    `attempt ${attempt.number}: its record was lost; the files that it published are being verified`,
+  );
+  const standing = {
+    ...before,
+    attempts: replaced(before.attempts, { ...attempt, state: "Running" as const }),
+    outcome,
+  };
+  if (job === undefined) {
+    const [refusal] = world.refusals;
+    if (refusal !== undefined) return refused(before, refusal);
+    const inputs = attemptInputs(world, model, attempt.number, attempt.threads);
+    return { standing, effects: [{ verb: "create", object: inspectJob(inputs, settings) }] };
+  }
+  const pods = world.pods.filter((pod) => isOwnedBy(pod, job.metadata.uid));
+  const state = podState({ job, pods, events: world.events });
+  if (state.is !== "ended") return { standing, effects: [], nextMs: eventsDueMs(job, pods, now) };
+  const end = inspectionEnd(state.end, why, {
+    uid: version.metadata.uid,
+    attempt: attempt.number,
+    inputsHash: version.spec.inputsHash,
+    memory: attempt.memory,
+  });
+  return ended(world, wish, before, { finishedAt: now, ...attempt }, end);
+};
+
+export const starting = ({ number }: Pick<Attempt, "number">): string =>
+  `attempt ${number}: the pod is starting`;
+
+export const attemptInputs = (
+  { version, claim, settings }: VersionWorld,
+  model: DeepModel,
+  attempt: number,
+  threads: number,
+): AttemptInputs => ({
+  version,
+  attempt,
+  placement: placementOf(model.spec),
+  threads,
+  gates: model.spec.gates,
+  oneNode: isOneNode(claim, settings.store),
+});
+
+export const refused = (before: VersionStanding, refusal: Refusal): Step => {
+  const reason = refusal.kind === "PersistentVolumeClaim" ? "StoreNotReady" : refusal.reason;
+  return {
+    standing: {
+      ...before,
+      outcome: {
+        is: reason === "NameConflict" ? "failed" : "working",
+        reason,
+        message: refusal.message,
+      },
+    },
+    effects: [],
+    nextMs: REFUSED_AGAIN_MS,
+  };
+};

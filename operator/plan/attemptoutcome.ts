@@ -1,0 +1,146 @@
+// What the end of an attempt makes of its version: trained, stopped, tried again, or failed.
+
+import type { Attempt } from "../../api/modelversion.ts";
+import type { Conclusion } from "./attemptend.ts";
+import { BUDGET, backoffAfter } from "./attempts.ts";
+import type { Outcome } from "./conditions.ts";
+import { later } from "./plan.ts";
+import { replaced, type Step, type VersionStanding, type VersionWorld } from "./versionworld.ts";
+import type { Wish } from "./wish.ts";
+
+/** What the end of an attempt makes of the version. */
+export const ended = (
+  world: VersionWorld,
+  wish: Wish,
+  before: VersionStanding,
+  attempt: Attempt,
+  end: Conclusion,
+): Step => {
+  const { reason: _, message: __, ...facts } = attempt;
+  switch (end.is) {
+    case "published": {
+      const { retryAt: ___, ...standing } = before;
+      return {
+        standing: {
+          ...standing,
+          attempts: replaced(before.attempts, { ...facts, state: "Succeeded" }),
+          completion: end.record,
+          outcome: { is: "ready", reason: "Trained", message: "trained and published" },
+        },
+        effects: [],
+      };
+    }
+    case "stopped":
+      return afterStop(world, wish, before, facts, end);
+    case "failed":
+      return afterFailure(world, wish, before, facts, end);
+  }
+};
+
+/** Not wanted now. A failure stays what it is. */
+export const stopped = (before: VersionStanding, { reason }: Wish): VersionStanding => {
+  if (before.outcome.is === "failed" && before.outcome.reason !== "NameConflict") return before;
+  const { retryAt: _, ...standing } = before;
+  return {
+    ...standing,
+    outcome: {
+      is: "resting",
+      reason,
+      message:
+        reason === "Suspended"
+          ? "spec.suspend of its DeepModel is true; the next attempt goes on from the last checkpoint"
+          : "its DeepModel wants another version; if this one is wanted again it goes on from the last checkpoint",
+    },
+  };
+};
+
+/** Stopped after a checkpoint: by us, or by whoever needed the node. Never counted. */
+const afterStop = (
+  { now }: VersionWorld,
+  wish: Wish,
+  before: VersionStanding,
+  facts: Attempt,
+  end: Extract<Conclusion, { is: "stopped" }>,
+): Step => {
+  const wasAsked = wish.is === "stop" || end.reason === undefined;
+  const reason = wish.is === "stop" ? wish.reason : end.reason;
+  const attempts = replaced(before.attempts, {
+    ...facts,
+    state: "Stopped",
+    counted: false,
+    ...(reason === undefined ? {} : { reason }),
+  });
+  if (wish.is === "stop") return { standing: stopped({ ...before, attempts }, wish), effects: [] };
+  const pauseMs = wasAsked ? 0 : backoffAfter(failuresInARow(attempts));
+  return again(before, attempts, before.countedAttempts, pauseMs, now, {
+    is: "working",
+    reason: wasAsked ? "Starting" : "RetryingAfterFailure",
+    message: wasAsked
+      ? `attempt ${facts.number + 1} follows attempt ${facts.number}, which was stopped`
+      : `attempt ${facts.number} was stopped from outside; attempt ${facts.number + 1} goes on from its checkpoint at ${later(now, pauseMs)}`,
+  });
+};
+
+const again = (
+  before: VersionStanding,
+  attempts: Attempt[],
+  countedAttempts: number,
+  pauseMs: number,
+  now: string,
+  outcome: Outcome,
+): Step => ({
+  standing: { ...before, attempts, countedAttempts, retryAt: later(now, pauseMs), outcome },
+  effects: [],
+  nextMs: Math.max(pauseMs, 1),
+});
+
+const failuresInARow = (attempts: readonly Attempt[]): number => {
+  const lastGood = attempts.findLastIndex(
+    ({ state, reason }) => state === "Succeeded" || (state === "Stopped" && reason !== "Preempted"),
+  );
+  return attempts.length - 1 - lastGood;
+};
+
+const afterFailure = (
+  { now }: VersionWorld,
+  wish: Wish,
+  before: VersionStanding,
+  facts: Attempt,
+  end: Extract<Conclusion, { is: "failed" }>,
+): Step => {
+  const { failure } = end;
+  const countedAttempts = before.countedAttempts + 1;
+  const attempts = replaced(before.attempts, {
+    ...facts,
+    state: "Failed",
+    counted: true,
+    reason: failure.reason,
+    message: failure.message.slice(0, 512),
+  });
+  const isFinal = failure.retry === "never" || countedAttempts >= BUDGET;
+  if (!isFinal && wish.is === "stop") {
+    return { standing: stopped({ ...before, attempts, countedAttempts }, wish), effects: [] };
+  }
+  if (!isFinal) {
+    const pauseMs = backoffAfter(failuresInARow(attempts));
+    return again(before, attempts, countedAttempts, pauseMs, now, {
+      is: "working",
+      reason: "RetryingAfterFailure",
+      message: `attempt ${facts.number}: ${failure.reason}: ${failure.message}; ${countedAttempts} of ${BUDGET} counted attempts are used; the next begins at ${later(now, pauseMs)}`,
+    });
+  }
+  const { retryAt: _, ...standing } = before;
+  return {
+    standing: {
+      ...standing,
+      attempts,
+      countedAttempts,
+      outcome: {
+        is: "failed",
+        reason: failure.reason,
+        message: `attempt ${facts.number}: ${failure.message}; ${end.cure}`,
+      },
+    },
+    effects: [],
+  };
+};
