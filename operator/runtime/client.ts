@@ -232,9 +232,12 @@ export class Client {
     } catch (error) {
       if (!isNotFound(error)) throw error;
     }
-    const isGoing = isKubeObject(answer) && answer.metadata.deletionTimestamp !== undefined;
-    this.#tell({ resource: of, name, uid, ...(isGoing ? { object: answer } : {}) });
-    return isGoing ? "going" : "gone";
+    if (isKubeObject(answer) && answer.metadata.deletionTimestamp !== undefined) {
+      this.#tell({ resource: of, name, uid, object: answer });
+      return "going";
+    }
+    this.#tell({ resource: of, name, uid });
+    return "gone";
   }
 
   /** Opens a watch: newline-separated JSON events, until `signal` is aborted or the server ends it. */
