@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from contract import assert_event, assert_record
 from PIL import Image
 
 from deeptrain_trainer.dataset.importer import Settings, run_import
 from deeptrain_trainer.failure import Failure
+from deeptrain_trainer.record import failed
 
 UID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+COMMON = {"task": "import", "uid": UID, "attempt": 1}
 
 
 def picture(number: int, image_format: str = "PNG", side: int = 8) -> bytes:
@@ -81,9 +84,11 @@ class Recorder:
         self.delivered: list[dict[str, Any]] = []
 
     def send(self, event: dict[str, Any], /) -> None:
+        assert_event(event, "import")
         self.sent.append(event)
 
     def deliver(self, event: dict[str, Any], /) -> None:
+        assert_event(event, "import")
         self.delivered.append(event)
 
     @property
@@ -118,7 +123,14 @@ class Place:
     def run(self, source: dict[str, Any], **changes: Any) -> dict[str, Any]:
         """Imports; the record's fields. Raises Failure and Stopped."""
         settings = Settings(source_root=self.source, allow_loopback=True, processes=1)
-        return run_import(self.run_file(source, **changes), self.reporter, settings=settings)
+        run = self.run_file(source, **changes)
+        try:
+            record = run_import(run, self.reporter, settings=settings)
+        except Failure as failure:
+            assert_record({**COMMON, **failed(failure), **failure.facts})
+            raise
+        assert_record({**COMMON, **record})
+        return record
 
     def run_archive(self, data: bytes, **changes: Any) -> dict[str, Any]:
         """Imports an archive from the claim."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contract import assert_record
 
 from deeptrain_trainer.dataset.findings import canonical_digest, canonical_json
 from deeptrain_trainer.dataset.importer import Imported, import_folder, run_import
@@ -177,10 +178,9 @@ def test_beyond_the_tolerance_the_first_bad_items_are_in_the_record(place: Place
 def test_long_names_of_bad_items_fit_into_the_record(place: Place) -> None:
     files = {f"{'👩' * 15}/{'名' * 80}{n}.jpg": b"" for n in range(9)}
     failure = place.failure({**GOOD, **files})
-    size = len(json.dumps(failure.facts, ensure_ascii=False).encode())
-    assert size + len(failure.message.encode()) + 250 < 3 * 1024
-    for bad in failure.facts["badItems"]:
-        assert len(bad["path"].encode("utf-16-le")) // 2 <= 200
+    assert failure.facts["invalid"] == 9
+    # Place.failure has held the record against the schema and its 3 KiB.
+    assert 1 <= len(failure.facts["badItems"]) < 5
 
 
 def test_a_closed_list_of_concepts_is_kept_in_its_order(place: Place) -> None:
@@ -382,6 +382,18 @@ def test_a_flag_stops_an_import(place: Place) -> None:
 
     with pytest.raises(Stopped):
         run_import(run, place.reporter, check_stop, Settings(source_root=place.source))
+    assert place.left() == []
+
+
+def test_the_program_exits_with_42_and_leaves_a_record(place: Place, tmp_path: Path) -> None:
+    run = place.run_file({"pvc": {"path": "/source/nothing-is-mounted-here"}})
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    arguments = ["--run", tmp_path / "run.json", "--record", tmp_path / "record.json"]
+    program = [sys.executable, "-m", "deeptrain_trainer", *arguments]
+    assert subprocess.run(program, cwd=ROOT / "trainer-image", check=False).returncode == 42
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert_record(record)
+    assert record["reason"] == "SourceNotFound"
     assert place.left() == []
 
 
