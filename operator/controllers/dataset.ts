@@ -7,9 +7,12 @@ import { nameOf } from "../runtime/resource.ts";
 import { datasets } from "./kinds.ts";
 import { claimOf, eventsOf } from "./observed.ts";
 import { type Io, type Kind, reconcile } from "./shell.ts";
+import { tellUnreadable } from "./unreadable.ts";
 
 export const reconcileDataset = (io: Io) => (key: string) => {
   const { caches, settings } = io;
+  const problem = caches.datasets.problem(key);
+  if (problem !== undefined) return tellUnreadable(io, datasets, "Dataset", key, problem);
   const kind: Kind<Dataset, DatasetStatus> = {
     resource: datasets,
     get: () => caches.datasets.get(key),

@@ -5,9 +5,12 @@ import { planDeepModel } from "../plan/deepmodel.ts";
 import { nameOf } from "../runtime/resource.ts";
 import { deepModels } from "./kinds.ts";
 import { type Io, type Kind, reconcile } from "./shell.ts";
+import { tellUnreadable } from "./unreadable.ts";
 
 export const reconcileDeepModel = (io: Io) => (key: string) => {
   const { caches } = io;
+  const problem = caches.models.problem(key);
+  if (problem !== undefined) return tellUnreadable(io, deepModels, "DeepModel", key, problem);
   const { namespace } = nameOf(key);
   const kind: Kind<DeepModel, DeepModelStatus> = {
     resource: deepModels,

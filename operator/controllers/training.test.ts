@@ -2,35 +2,11 @@
 
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { DeepModel } from "../../api/deepmodel.ts";
-import { condition } from "../plan/conditions.ts";
 import { brokenInvariants } from "../plan/testing/invariants.ts";
 import type { FakeApiServer } from "../runtime/testing/apiserver.ts";
 import { eventually } from "../runtime/testing/eventually.ts";
 import { datasets, deepModels, jobs, modelVersions } from "./kinds.ts";
-import { Kubelet, Operator, startServer } from "./testing/cluster.ts";
-
-const dataset = {
-  apiVersion: "deeptrain.dev/v1alpha1",
-  kind: "Dataset",
-  metadata: { name: "photos", namespace: "shop" },
-  spec: { source: { http: { url: "http://data.test/photos.tar.gz" } }, format: "imageFolder" },
-};
-
-const model = {
-  apiVersion: "deeptrain.dev/v1alpha1",
-  kind: "DeepModel",
-  metadata: { name: "pets", namespace: "shop" },
-  spec: {
-    template: "visual-classifier/resnet18",
-    datasetRef: { name: "photos" },
-    hyperparameters: { num_epochs: 4, logreg: false, image_size: 32 },
-  },
-};
-
-const isReady = (server: FakeApiServer): boolean => {
-  const { data } = DeepModel.safeParse(server.get(deepModels, "shop/pets"));
-  return data !== undefined && condition(data.status, "Ready")?.status === "True";
-};
+import { datasetManifest, modelManifest, Scene, settled } from "./testing/scene.ts";
 
 /** What must be the same whatever happened on the way. */
 const endState = (server: FakeApiServer) => {
@@ -64,43 +40,6 @@ const undisturbed = {
   progress: "4/4 · 100%",
 };
 
-/** A server, a kubelet, and one operator at a time. */
-class Scene {
-  readonly server: FakeApiServer;
-  readonly kubelet: Kubelet;
-  operator: Operator | undefined;
-
-  private constructor(server: FakeApiServer) {
-    this.server = server;
-    this.kubelet = new Kubelet(server, () => this.operator);
-  }
-
-  static async open(): Promise<Scene> {
-    return new Scene(await startServer());
-  }
-
-  async begin(): Promise<Operator> {
-    this.operator = await Operator.start(this.server);
-    return this.operator;
-  }
-
-  /** The model comes first: it waits for its data. */
-  declare(): void {
-    this.server.put(deepModels, model);
-    this.server.put(datasets, dataset);
-  }
-
-  untilReady(): Promise<void> {
-    return eventually(() => isReady(this.server), 15_000);
-  }
-
-  async close(): Promise<void> {
-    this.kubelet.stop();
-    await this.operator?.stop();
-    await this.server.stop();
-  }
-}
-
 /** Kills the operator at one of its writes, starts another, and tells what was wrong in the end. */
 const killedAt = async (write: number, when: "before" | "after"): Promise<void> => {
   const scene = await Scene.open();
@@ -127,16 +66,6 @@ const killedAt = async (write: number, when: "before" | "after"): Promise<void> 
   }
 };
 
-/** Resolves when nothing was written for a while; rejects where writing does not end. */
-const settled = async (server: FakeApiServer): Promise<void> => {
-  let before = -1;
-  for (let i = 0; i < 20 && before !== server.writes.length; i += 1) {
-    before = server.writes.length;
-    await new Promise((resolve) => setTimeout(resolve, 150));
-  }
-  expect(server.writes.length, "settled").toBe(before);
-};
-
 describe("from manifests to a trained model", () => {
   let scene: Scene;
 
@@ -161,14 +90,14 @@ describe("from manifests to a trained model", () => {
   test("a model of a ready dataset takes four writes until its Job runs", async () => {
     const { server, kubelet } = scene;
     await scene.begin();
-    server.put(datasets, dataset);
+    server.put(datasets, datasetManifest);
     await eventually(
       () => JSON.stringify(server.get(datasets, "shop/photos")).includes('"Imported"'),
       10_000,
     );
     kubelet.stop();
     const before = server.writes.length;
-    server.put(deepModels, model);
+    server.put(deepModels, modelManifest({}));
     await eventually(() => server.all(jobs).length === 2, 10_000);
     await settled(server);
     expect(

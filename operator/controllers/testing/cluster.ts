@@ -2,7 +2,7 @@
 
 import { canonicalDigest } from "../../../api/canonical.ts";
 import type { DatasetReport } from "../../../api/dataset.ts";
-import { annotation } from "../../../api/group.ts";
+import { annotation, label, MANAGED_BY } from "../../../api/group.ts";
 import type { ProgressReport } from "../../../api/progress.ts";
 import type { ImportRecord, TrainingRecord } from "../../../api/record.ts";
 import { RunFile } from "../../../api/run.ts";
@@ -107,7 +107,8 @@ export class Kubelet {
     this.#operator = operator;
     this.script = script;
     this.#stop = server.storage.onEntry(({ plural, type, object }) => {
-      if (plural !== jobs.plural || type !== "ADDED") return;
+      const isOurs = object.metadata.labels?.[label.managedBy] === MANAGED_BY;
+      if (plural !== jobs.plural || type !== "ADDED" || !isOurs) return;
       this.started.push(object.metadata.name);
       setImmediate(() => void this.#run(object));
     });

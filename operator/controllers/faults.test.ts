@@ -1,0 +1,244 @@
+// What a cluster may do to the controllers, and what must not come of it.
+
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { DeepModel } from "../../api/deepmodel.ts";
+import { ModelVersion } from "../../api/modelversion.ts";
+import type { TrainingEvent } from "../../api/progress.ts";
+import { condition } from "../plan/conditions.ts";
+import { brokenInvariants } from "../plan/testing/invariants.ts";
+import { eventually } from "../runtime/testing/eventually.ts";
+import { datasets, deepModels, jobs, modelVersions } from "./kinds.ts";
+import { datasetManifest, modelManifest, Scene, settled } from "./testing/scene.ts";
+
+const BrokenModel = DeepModel.extend({ spec: z.unknown() });
+
+describe("a cluster that is not kind", () => {
+  let scene: Scene;
+
+  beforeEach(async () => {
+    scene = await Scene.open();
+  });
+  afterEach(() => scene.close());
+
+  const model = () => DeepModel.parse(scene.server.get(deepModels, "shop/pets"));
+  const version = () => ModelVersion.parse(scene.server.get(modelVersions, "shop/pets-v1"));
+  const reason = () => condition(model().status, "Ready")?.reason;
+  const until = (wanted: string) => eventually(() => reason() === wanted, 10_000);
+  const untilTraining = async () => {
+    scene.kubelet.script = (run) => (run.task === "import" ? { exitCode: 0 } : "never-ends");
+    await scene.begin();
+    scene.declare();
+    await until("Training");
+  };
+
+  test("every first status write meets a conflict: nothing is lost", async () => {
+    const met = new Set<string>();
+    scene.server.faults.add(({ sub, key }) => {
+      if (sub !== "status" || met.has(key)) return undefined;
+      met.add(key);
+      return { status: 409, reason: "Conflict" };
+    });
+    const operator = await scene.begin();
+    scene.declare();
+    await scene.untilReady();
+    expect(met.size).toBe(3);
+    expect(operator.problems).toEqual([]);
+    expect(scene.kubelet.started).toHaveLength(2);
+  });
+
+  test("a Job of somebody else has the name: a conflict, never adopted; once it is gone, it trains", async () => {
+    scene.server.put(jobs, {
+      apiVersion: "batch/v1",
+      kind: "Job",
+      metadata: { name: "pets-v1-a1", namespace: "shop", annotations: {} },
+      spec: { template: { spec: { containers: [{ name: "other" }] } } },
+    });
+    const foreign = scene.server.get(jobs, "shop/pets-v1-a1");
+    scene.kubelet.started.length = 0;
+    await scene.begin();
+    scene.declare();
+    await until("NameConflict");
+    await settled(scene.server);
+    expect(scene.server.get(jobs, "shop/pets-v1-a1")).toEqual(foreign);
+    expect(condition(model().status, "Stalled")?.status).toBe("True");
+    scene.server.remove(jobs, "shop/pets-v1-a1");
+    // It looks again by itself in half a minute; any change of the model makes it look at once.
+    scene.server.put(deepModels, modelManifest({}, { "deeptrain.dev/retry": "1" }));
+    await scene.untilReady();
+  });
+
+  test("a quota forbids the Job: said in the API server's words, then cured", async () => {
+    const allow = scene.server.faults.add(({ verb, plural, key }) =>
+      verb === "create" && plural === "jobs" && key.includes("pets")
+        ? { status: 403, reason: "Forbidden", message: "jobs is forbidden: exceeded quota: small" }
+        : undefined,
+    );
+    await scene.begin();
+    scene.declare();
+    await until("QuotaExceeded");
+    expect(condition(model().status, "Ready")?.message).toContain("exceeded quota: small");
+    expect(condition(model().status, "Stalled")).toBeUndefined();
+    allow();
+    scene.server.put(deepModels, modelManifest({}, { "deeptrain.dev/retry": "1" }));
+    await scene.untilReady();
+  });
+
+  test("a missing right is named with verb, resource and namespace", async () => {
+    const message =
+      'jobs.batch is forbidden: User "system:serviceaccount:deeptrain-system:x" cannot create resource "jobs" in API group "batch" in the namespace "shop"';
+    scene.server.faults.add(({ verb, plural, key }) =>
+      verb === "create" && plural === "jobs" && key.includes("pets")
+        ? { status: 403, reason: "Forbidden", message }
+        : undefined,
+    );
+    await scene.begin();
+    scene.declare();
+    await until("AccessDenied");
+    expect(condition(model().status, "Ready")?.message).toMatch(/create resource "jobs".*"shop"/);
+  });
+
+  test("an operator with another trainer image leaves what runs and what is trained alone", async () => {
+    await untilTraining();
+    const started = [...scene.kubelet.started];
+    await scene.begin("registry.test/deeptrain-trainer:2");
+    await settled(scene.server);
+    expect(scene.kubelet.started).toEqual(started);
+    expect(reason()).toBe("Training");
+  });
+
+  test("a status that somebody wiped is made again, and trains nothing", async () => {
+    await scene.begin();
+    scene.declare();
+    await scene.untilReady();
+    await settled(scene.server);
+    const before = model().status;
+    const started = scene.kubelet.started.length;
+    scene.server.putStatus(deepModels, "shop/pets", {
+      conditions: null,
+      readyVersion: null,
+      wantedVersion: null,
+      wantedHash: null,
+      lastVersionNumber: null,
+    });
+    await eventually(() => reason() === "Trained", 10_000);
+    expect(model().status).toMatchObject({
+      readyVersion: "pets-v1",
+      wantedHash: before?.wantedHash,
+      lastVersionNumber: 1,
+    });
+    expect(scene.kubelet.started).toHaveLength(started);
+  });
+
+  test("an object that no release can read stops no other", async () => {
+    scene.server.put(deepModels, {
+      ...modelManifest({}),
+      metadata: { name: "broken", namespace: "shop" },
+      spec: { template: 7 },
+    });
+    const operator = await scene.begin();
+    scene.declare();
+    await scene.untilReady();
+    expect(operator.problems).toContainEqual(
+      expect.objectContaining({ kind: "DeepModel", key: "shop/broken" }),
+    );
+    const { metadata, status } = BrokenModel.parse(scene.server.get(deepModels, "shop/broken"));
+    expect(condition(status, "Ready")).toMatchObject({
+      status: "False",
+      reason: "TemplateUnknown",
+      message: expect.stringContaining("spec.template"),
+    });
+    expect(brokenInvariants({ metadata, status })).toEqual([]);
+    await settled(scene.server);
+  });
+
+  test("deleted and made again under the same name: another model, with a training of its own", async () => {
+    await scene.begin();
+    scene.declare();
+    await scene.untilReady();
+    const { uid } = version().metadata;
+    scene.server.remove(deepModels, "shop/pets");
+    scene.server.put(deepModels, modelManifest({}));
+    await eventually(() => {
+      const next = ModelVersion.safeParse(scene.server.get(modelVersions, "shop/pets-v1")).data;
+      return next !== undefined && next.metadata.uid !== uid && next.status?.artifact !== undefined;
+    }, 10_000);
+    expect(version().spec.model.uid).toBe(model().metadata.uid);
+  });
+
+  test("progress reaches both statuses; after a restart it goes on, and a replay changes nothing", async () => {
+    await untilTraining();
+    const epoch = (number: number): TrainingEvent => ({
+      type: "epoch",
+      epoch: number,
+      epochs: 4,
+      step: 19 * number,
+      steps: 76,
+      etaSeconds: 30,
+      imagesPerSecond: 100,
+      loss: 1,
+      lrate: 0.1,
+      seconds: 3,
+      validation: { top1: 0.5 },
+    });
+    const { uid } = version().metadata;
+    const send = (sequence: number, number: number) =>
+      scene.operator?.takeReport({
+        task: "train",
+        uid,
+        attempt: 1,
+        sequence,
+        event: epoch(number),
+      });
+    expect(scene.operator?.controllers.runOf(uid)).toMatchObject({
+      task: "train",
+      attempt: 1,
+      finished: false,
+    });
+    await send(1, 1);
+    await eventually(() => model().status?.progress?.display === "1/4 · 25% · 30s", 5_000);
+    expect(model().status?.metric).toBe("top1 0.500");
+    await scene.begin();
+    await send(2, 2);
+    await eventually(() => model().status?.progress?.display === "2/4 · 50% · 30s", 5_000);
+    await send(1, 1);
+    await settled(scene.server);
+    expect(version().status).toMatchObject({
+      reported: { attempt: 1, sequence: 2 },
+      history: [{ epoch: 1 }, { epoch: 2 }],
+    });
+    expect(scene.kubelet.started).toHaveLength(2);
+  });
+
+  test("a thousand steps in a second are one write, and the rest comes ten seconds later", async () => {
+    await untilTraining();
+    await settled(scene.server);
+    const { uid } = version().metadata;
+    const before = scene.server.writes.length;
+    for (let sequence = 1; sequence <= 1000; sequence += 1) {
+      const event: TrainingEvent = {
+        type: "step",
+        epoch: 0,
+        epochs: 4,
+        step: sequence,
+        steps: 5000,
+        loss: 1,
+        lrate: 0.1,
+      };
+      scene.operator
+        ?.takeReport({ task: "train", uid, attempt: 1, sequence, event })
+        .catch(() => undefined);
+    }
+    await settled(scene.server);
+    // One of the version, one of the model that shows it.
+    expect(scene.server.writes.length - before).toBeLessThanOrEqual(2);
+  });
+
+  test("a model is woken by its dataset, whichever comes first", async () => {
+    await scene.begin();
+    scene.server.put(deepModels, modelManifest({}));
+    await until("DatasetNotFound");
+    scene.server.put(datasets, datasetManifest);
+    await scene.untilReady();
+  });
+});

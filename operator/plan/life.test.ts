@@ -1,0 +1,253 @@
+// Hours in the life of a model, in a simulated cluster: every declared state is reached from every other, in whatever
+// order things are seen, and then nothing more is written.
+
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import type { DatasetSpec } from "../../api/dataset.ts";
+import type { DeepModelSpec } from "../../api/deepmodel.ts";
+import { condition } from "./conditions.ts";
+import { datasetSpec, model as modelOf, report } from "./testing/gen.ts";
+import { brokenInvariants } from "./testing/invariants.ts";
+import { Simulation } from "./testing/simulation.ts";
+
+const base: DeepModelSpec = modelOf().spec;
+
+const begun = (spec: DeepModelSpec = base): Simulation => {
+  const cluster = new Simulation();
+  cluster.apply("DeepModel", "pets", spec);
+  cluster.apply("Dataset", "photos", datasetSpec);
+  return cluster;
+};
+
+const modelIn = (cluster: Simulation) => {
+  const found = cluster.models.get("pets");
+  if (found === undefined) throw new Error("no model");
+  return found;
+};
+
+const ready = (cluster: Simulation): string => {
+  const found = condition(modelIn(cluster).status, "Ready");
+  return `${found?.status} ${found?.reason}`;
+};
+
+/** What does not depend on how one came here: no times, numbers or names of versions. */
+const state = (cluster: Simulation) => {
+  const { metadata, status } = modelIn(cluster);
+  expect(brokenInvariants({ metadata, status })).toEqual([]);
+  const hashOf = (name: string | undefined) => cluster.versions.get(name ?? "")?.spec.inputsHash;
+  return {
+    conditions: status?.conditions
+      // What is served may be of an earlier spec.
+      ?.filter(({ type }) => type !== "Available" && type !== "Retrained")
+      .map(({ type, status: is, reason }) => `${type} ${is} ${reason}`),
+    wantedHash: status?.wantedHash,
+    wanted: hashOf(status?.wantedVersion),
+    resolved: status?.resolved,
+    running: [...cluster.jobs.values()]
+      .filter(({ job }) => job.status?.conditions === undefined)
+      .map(({ run }) => run.task),
+  };
+};
+
+const settledState = (cluster: Simulation) => {
+  cluster.settle();
+  const seen = state(cluster);
+  const { writes } = cluster;
+  cluster.settle();
+  expect(cluster.writes, "settled: no write").toBe(writes);
+  return seen;
+};
+
+describe("every field: set, changed, unset", () => {
+  const changes: [string, Partial<DeepModelSpec>][] = [
+    [
+      "template",
+      { template: "visual-classifier/efficientnet-lite0", hyperparameters: { image_size: 64 } },
+    ],
+    ["templateRevision", { templateRevision: 1 }],
+    ["hyperparameters.num_epochs", { hyperparameters: { ...base.hyperparameters, num_epochs: 7 } }],
+    ["hyperparameters.seed", { hyperparameters: { ...base.hyperparameters, seed: 3 } }],
+    [
+      "hyperparameters.batch_size",
+      { hyperparameters: { ...base.hyperparameters, batch_size: 32 } },
+    ],
+    [
+      "hyperparameters, out of the data's range",
+      { hyperparameters: { ...base.hyperparameters, batch_size: 1024, num_items_per_epoch: 5 } },
+    ],
+    ["hyperparameters, refused", { hyperparameters: { ...base.hyperparameters, init_epochs: 90 } }],
+    ["concepts", { concepts: ["dog", "cat"] }],
+    ["concepts, unknown", { concepts: ["fish", "cat"] }],
+    ["datasetRef", { datasetRef: { name: "elsewhere" } }],
+    ["resources", { resources: { memory: "8Gi", cpu: "3" } }],
+    ["scheduling", { scheduling: { nodeSelector: { zone: "a" } } }],
+    ["gates, passed", { gates: [{ metric: "top1", min: 0.5 }] }],
+    ["gates, not passed", { gates: [{ metric: "top1", min: 0.99 }] }],
+    ["retrainOn", { retrainOn: [] }],
+    ["suspend", { suspend: true }],
+    ["activeDeadlineSeconds", { activeDeadlineSeconds: 60 }],
+    ["versionsToKeep", { versionsToKeep: 1 }],
+  ];
+
+  test.each(changes)("%s", (_, change) => {
+    const changed = { ...base, ...change };
+    const freshBase = settledState(begun());
+    const freshChanged = settledState(begun(changed));
+    const cluster = begun();
+    cluster.settle();
+    cluster.apply("DeepModel", "pets", changed);
+    const isTrained = change.suspend === true;
+    // A model that is trained stays so when it is suspended: the one state that depends on the way to it.
+    expect(settledState(cluster)).toEqual(isTrained ? freshBase : freshChanged);
+    const { created } = cluster;
+    const before = created.length;
+    cluster.apply("DeepModel", "pets", base);
+    expect(settledState(cluster)).toEqual(freshBase);
+    expect(created.length, "going back trains nothing").toBe(before);
+  });
+
+  // Suspended in mid-training there is a version, and suspended from the beginning there is none.
+  const inTraining = changes.filter(([name]) => name !== "suspend");
+  test.each(inTraining)("%s, while the first version trains", (_, change) => {
+    const changed = { ...base, ...change };
+    const cluster = begun();
+    cluster.ending = (run) => (run.task === "import" ? { exit: 0 } : "runs");
+    cluster.settle();
+    expect(ready(cluster)).toBe("Unknown Training");
+    cluster.apply("DeepModel", "pets", changed);
+    cluster.settle();
+    cluster.ending = () => ({ exit: 0 });
+    const fresh = settledState(begun(changed));
+    // A run that no longer fits, but that nothing replaces, ends by itself.
+    expect({ ...settledState(cluster), running: [] }).toEqual({ ...fresh, running: [] });
+  });
+});
+
+describe("whatever is seen first", () => {
+  test("the end is the same, with the same Jobs", () => {
+    const want = settledState(begun());
+    fc.assert(
+      fc.property(fc.infiniteStream(fc.nat(1000)), (numbers) => {
+        const cluster = begun();
+        cluster.shuffle = (items) =>
+          items
+            // Some are not looked at in a pass at all, but never none of them for long.
+            .map((item) => ({ item, at: numbers.next().value ?? 0 }))
+            .filter(({ at }, _, all) => at % 3 !== 0 || all.every((each) => each.at % 3 === 0))
+            .sort((a, b) => a.at - b.at)
+            .map(({ item }) => item);
+        for (let i = 0; i < 12; i += 1) cluster.settle();
+        cluster.shuffle = (items) => items;
+        expect(settledState(cluster)).toEqual(want);
+        expect([...cluster.created].sort()).toEqual([
+          "pets-v1-a1",
+          expect.stringMatching(/^photos-import-/),
+        ]);
+      }),
+      { numRuns: 100 },
+    );
+  });
+});
+
+describe("stories", () => {
+  test("new data train v2 while v1 stays ready; its failure is told, and changes nothing else", () => {
+    const cluster = begun();
+    cluster.settle();
+    cluster.data = report("b");
+    const other: DatasetSpec = { ...datasetSpec, splits: { seed: 1 } };
+    cluster.apply("Dataset", "photos", other);
+    cluster.ending = (run) =>
+      run.task === "import"
+        ? { exit: 0 }
+        : { exit: 43, record: { reason: "Diverged", message: "not finite" } };
+    cluster.settle();
+    const { status } = modelIn(cluster);
+    expect(ready(cluster)).toBe("True Trained");
+    expect(status?.readyVersion).toBe("pets-v1");
+    expect(condition(status, "Retrained")).toMatchObject({
+      status: "False",
+      reason: "RetrainFailed",
+    });
+    cluster.ending = () => ({ exit: 0 });
+    cluster.apply("DeepModel", "pets", base, { "deeptrain.dev/retry": "1" });
+    cluster.settle();
+    expect(modelIn(cluster).status?.readyVersion).toBe("pets-v2");
+    expect(condition(modelIn(cluster).status, "Retrained")?.status).toBe("True");
+    expect(modelIn(cluster).status?.lastHandledRetry).toBe("1");
+  });
+
+  test("out of memory, then more of it: the cure that the message names works", () => {
+    const cluster = begun();
+    cluster.ending = (run) =>
+      run.task === "import" ? { exit: 0 } : { exit: 137, reason: "OOMKilled" };
+    cluster.settle();
+    expect(ready(cluster)).toBe("False OutOfMemory");
+    expect(cluster.created.filter((name) => name.startsWith("pets"))).toEqual(["pets-v1-a1"]);
+    cluster.ending = () => ({ exit: 0 });
+    cluster.apply("DeepModel", "pets", { ...base, resources: { memory: "8Gi" } });
+    cluster.settle();
+    expect(ready(cluster)).toBe("True Trained");
+    expect(cluster.versions.get("pets-v1")?.status?.attempts?.map(({ memory }) => memory)).toEqual([
+      "4Gi",
+      "8Gi",
+    ]);
+  });
+
+  test("three crashes fail it, a retry gives it three more", () => {
+    const cluster = begun();
+    cluster.ending = (run) => (run.task === "import" ? { exit: 0 } : { exit: 1 });
+    cluster.settle();
+    expect(ready(cluster)).toBe("False TrainingFailed");
+    cluster.apply("DeepModel", "pets", base, { "deeptrain.dev/retry": "again" });
+    cluster.settle();
+    expect(cluster.created.filter((name) => name.startsWith("pets"))).toEqual(
+      [1, 2, 3, 4, 5, 6].map((n) => `pets-v1-a${n}`),
+    );
+  });
+
+  test("suspended in mid-training, resumed as another attempt of the same version", () => {
+    const cluster = begun();
+    cluster.ending = (run) => (run.task === "import" ? { exit: 0 } : "runs");
+    cluster.settle();
+    cluster.apply("DeepModel", "pets", { ...base, suspend: true });
+    cluster.settle();
+    expect(ready(cluster)).toBe("False Suspended");
+    expect([...cluster.jobs.keys()].filter((name) => name.startsWith("pets"))).toEqual([]);
+    cluster.ending = () => ({ exit: 0 });
+    cluster.apply("DeepModel", "pets", base);
+    cluster.settle();
+    expect(ready(cluster)).toBe("True Trained");
+    const version = cluster.versions.get("pets-v1");
+    expect(version?.status?.attempts?.map(({ state: is }) => is)).toEqual(["Stopped", "Succeeded"]);
+    expect(version?.status?.countedAttempts).toBe(0);
+  });
+
+  test("superseded in mid-training: the old one stops before the new one begins", () => {
+    const cluster = begun();
+    cluster.ending = (run) => (run.task === "import" ? { exit: 0 } : "runs");
+    cluster.settle();
+    cluster.apply("DeepModel", "pets", {
+      ...base,
+      hyperparameters: { num_epochs: 9, logreg: false },
+    });
+    cluster.settle();
+    expect([...cluster.jobs.keys()].filter((name) => name.startsWith("pets"))).toEqual([
+      "pets-v2-a1",
+    ]);
+    expect(condition(cluster.versions.get("pets-v1")?.status, "Ready")?.reason).toBe("Superseded");
+  });
+
+  test("a dozen edits keep as many versions as they should", () => {
+    const cluster = begun({ ...base, versionsToKeep: 3 });
+    for (let epochs = 1; epochs <= 12; epochs += 1) {
+      cluster.apply("DeepModel", "pets", {
+        ...base,
+        versionsToKeep: 3,
+        hyperparameters: { logreg: false, num_epochs: epochs },
+      });
+      cluster.settle();
+    }
+    expect([...cluster.versions.keys()]).toEqual(["pets-v10", "pets-v11", "pets-v12"]);
+    expect(modelIn(cluster).status?.readyVersion).toBe("pets-v12");
+  });
+});
