@@ -4,6 +4,7 @@ A training never waits for a report and never fails for want of one: events wait
 that is out of reach costs nothing but the events that it misses.
 """
 
+import contextlib
 import json
 import math
 import ssl
@@ -190,8 +191,10 @@ class Reporter:
 def log(event: Event) -> None:
     """One line of JSON on stdout, with `event` for the type."""
     line = {"event": event["type"], **{k: v for k, v in event.items() if k != "type"}}
-    sys.stdout.write(json.dumps(line, default=str) + "\n")
-    sys.stdout.flush()
+    # Whoever read it may be gone: that must not end a training.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.write(json.dumps(line, default=str) + "\n")
+        sys.stdout.flush()
 
 
 def rounded(value: float, digits: int = 6) -> float:

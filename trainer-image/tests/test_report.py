@@ -145,6 +145,17 @@ def test_without_an_endpoint_events_go_to_stdout_only(capsys: pytest.CaptureFixt
     ]
 
 
+def test_a_stdout_that_nobody_reads_any_more_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Closed:
+        def write(self, _text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Closed())
+    Reporter("train", "uid", 1, None).send(checkpoint(1))
+
+
 def test_numbers_are_rounded_to_significant_digits() -> None:
     assert rounded(0.123456789) == 0.123457
     assert rounded(1234567.0, 4) == 1235000
