@@ -78,7 +78,7 @@ const envelope = {
   uid: z.string().max(64),
   attempt: z.int().min(1).max(1_000_000),
   /** Grows by at least one with every report of an attempt. */
-  sequence: z.int().min(1).max(1_000_000_000),
+  sequence: z.int().min(1).max(1_000_000_000_000),
 };
 
 export const ProgressReport = z.union([

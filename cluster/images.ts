@@ -22,6 +22,8 @@ export interface ImageSpec {
   /** Relative to the context. Default `Dockerfile`. */
   readonly dockerfile?: string;
   readonly buildArgs?: Readonly<Record<string, string>>;
+  /** Where to push instead of the registry of our clusters: `host[:port][/path]`, logged in to with `buildah login`. */
+  readonly registry?: string;
   readonly say?: (line: string) => void;
 }
 
@@ -39,7 +41,7 @@ export async function buildImage(spec: ImageSpec): Promise<string> {
     .digest("hex")
     .slice(0, 16);
   return withLock(`image ${name}`, async () => {
-    const built = await builtBefore(name, key);
+    const built = spec.registry === undefined ? await builtBefore(name, key) : undefined;
     if (built !== undefined) return built;
     spec.say?.(`building the image ${name}`);
     await mkdir(cacheFolder("tmp"), { recursive: true });
@@ -51,10 +53,11 @@ export async function buildImage(spec: ImageSpec): Promise<string> {
       const recipe = join(work, "Dockerfile");
       const text = await readFile(join(staged, dockerfile), "utf8");
       await writeFile(recipe, withArguments(text, Object.keys(installerEnvironment())));
-      await buildah(
-        ["bud", ...buildFlags(buildArgs), "--file", recipe, "--tag", local, staged],
-        output(spec),
-      );
+      await buildah(["bud", ...buildFlags(buildArgs), "--file", recipe, "--tag", local, staged]);
+      if (spec.registry !== undefined) {
+        const repository = `${spec.registry}/${name}`;
+        return `${repository}@${await pushTo(`${repository}:${key}`, local, work)}`;
+      }
       const reference = `${registryName}/${name}@${await withLock("push", () => push(local, name, key, work))}`;
       await rememberBuilt(name, key, reference);
       return reference;
@@ -82,10 +85,9 @@ export function withArguments(dockerfile: string, names: readonly string[]): str
   return dockerfile.replace(/^\s*FROM\s.*$/gim, (from) => `${from}\n${lines}`);
 }
 
-// The settings of pip, uv and npm that this machine has. Paths of this machine mean nothing inside, but for the certificates.
+// The settings of pip and uv that this machine has. Paths of this machine mean nothing inside, but for the certificates.
 function installerEnvironment(): Record<string, string> {
-  const isSetting = (key: string) =>
-    /^(PIP|UV|NPM_CONFIG)_/i.test(key) || /^(https?|no)_proxy$/i.test(key);
+  const isSetting = (key: string) => /^(PIP|UV)_/i.test(key) || /^(https?|no)_proxy$/i.test(key);
   const settings = Object.entries(process.env).filter(
     (entry): entry is [string, string] =>
       isSetting(entry[0]) &&
@@ -95,7 +97,6 @@ function installerEnvironment(): Record<string, string> {
   return {
     SSL_CERT_FILE: certificateFile,
     PIP_CERT: certificateFile,
-    NODE_EXTRA_CA_CERTS: certificateFile,
     ...Object.fromEntries(settings),
   };
 }
@@ -108,24 +109,24 @@ const pushAddress = { address: "127.68.84.1", port: 5000 };
 async function push(local: string, name: string, tag: string, work: string): Promise<string> {
   await startRegistry({ folder: work, ...pushAddress, daemon: false });
   try {
-    const digestFile = join(work, "digest");
-    const compression = ["--compression-format", "zstd", "--compression-level", "1"];
-    const target = `docker://${pushAddress.address}:${pushAddress.port}/${name}:${tag}`;
-    await buildah([
-      "push",
-      "--tls-verify=false",
-      "--format",
-      "oci",
-      ...compression,
-      "--digestfile",
-      digestFile,
-      local,
-      target,
-    ]);
-    return (await readFile(digestFile, "utf8")).trim();
+    const { address, port } = pushAddress;
+    return await pushTo(`${address}:${port}/${name}:${tag}`, local, work);
   } finally {
     await endProgram(work, registryProgram);
   }
+}
+
+/** Resolves to the digest of what was pushed. */
+async function pushTo(target: string, local: string, work: string): Promise<string> {
+  const digestFile = join(work, "digest");
+  const compression = ["--compression-format", "zstd", "--compression-level", "1"];
+  // A registry at a bare address has no certificate that anybody could check; one with a name is held to its own.
+  const verify = !/^[0-9.]+(:[0-9]+)?\//.test(target);
+  await buildah([
+    ...["push", `--tls-verify=${verify}`, "--format", "oci", ...compression],
+    ...["--digestfile", digestFile, local, `docker://${target}`],
+  ]);
+  return (await readFile(digestFile, "utf8")).trim();
 }
 
 async function builtBefore(name: string, key: string): Promise<string | undefined> {
@@ -155,12 +156,4 @@ async function rememberBuilt(name: string, key: string, reference: string): Prom
 
 function recordFile(name: string, key: string): string {
   return cacheFolder("images", `${name.replaceAll("/", "-")}-${key}`);
-}
-
-function output({ say }: ImageSpec): { onOutput?: (text: string) => void } {
-  if (say === undefined) return {};
-  const onOutput = (text: string) => {
-    for (const line of text.trimEnd().split("\n")) say(line);
-  };
-  return { onOutput };
 }

@@ -11,7 +11,7 @@ import { apiServerReviewer } from "./progress/tokens.ts";
 import { Client } from "./runtime/client.ts";
 import { connect, loadConfiguration } from "./runtime/connection.ts";
 import { Events } from "./runtime/events.ts";
-import { startHealthServer } from "./runtime/health.ts";
+import { SILENT_MAX_MS, startHealthServer } from "./runtime/health.ts";
 import { Lease, processIdentity } from "./runtime/lease.ts";
 import { createLogger, type Logger } from "./runtime/log.ts";
 import { createMetrics } from "./runtime/metrics.ts";
@@ -19,8 +19,6 @@ import { type OperatorSettings, parseSettings, usage } from "./settings.ts";
 
 const NAME = "deeptrain-operator";
 const CONTROLLER = "deeptrain.dev/operator";
-/** A watch that heard nothing for so long is beyond its own repair. */
-const SILENT_MAX_MS = 10 * 60_000;
 const CERTIFICATE_CHECK_MS = 12 * 3_600_000;
 const GIBIBYTE = 2 ** 30;
 
@@ -58,7 +56,7 @@ async function run(settings: OperatorSettings, log: Logger): Promise<void> {
   const health = await startHealthServer({
     port: settings.healthPort,
     registry: metrics.registry,
-    live: () => parts?.problems(SILENT_MAX_MS) ?? [],
+    live: () => parts?.problems() ?? [],
     ready: () =>
       lease.isHeld() && parts !== undefined ? [] : ["not synced yet, or without the Lease"],
   });
@@ -143,14 +141,15 @@ async function startParts(settings: OperatorSettings, shared: Shared) {
   }, CERTIFICATE_CHECK_MS);
   controllers.start();
   return {
-    problems: (silentMaxMs: number): string[] =>
+    problems: (): string[] =>
       controllers.watches
-        .filter(({ silentMs }) => silentMs > silentMaxMs)
+        .filter(({ silentMs }) => silentMs > SILENT_MAX_MS)
         .map(({ silentMs, problem }) => `a watch is silent for ${silentMs} ms: ${problem ?? ""}`),
     stop: async (): Promise<void> => {
       clearInterval(renewal);
       await endpoint.close();
       await controllers.stop();
+      await events.flush();
     },
   };
 }

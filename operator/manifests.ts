@@ -46,6 +46,8 @@ export function installObjects(installation: Installation): InstallObject[] {
       },
     },
     { apiVersion: "v1", kind: "ServiceAccount", metadata, automountServiceAccountToken: false },
+    // Empty: the first operator takes it at once. Where it is missing, the one that makes it must wait for a former holder.
+    { apiVersion: "coordination.k8s.io/v1", kind: "Lease", metadata },
     ...rights(namespace),
     ...userRoles(),
     {

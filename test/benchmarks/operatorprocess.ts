@@ -35,6 +35,9 @@ export async function startOperator(
   const child = spawn(
     process.execPath,
     [
+      // As in the image.
+      "--max-old-space-size=384",
+      "--max-semi-space-size=4",
       join(folder, "operator.mjs"),
       `--kubeconfig=${kubeconfig}`,
       `--trainer-image=${trainerImage}`,

@@ -11,7 +11,6 @@ import { importInputsHash } from "../../api/inputs.ts";
 import { structuralSchema } from "../../api/structural.ts";
 import { planDeepModel } from "../../operator/plan/deepmodel.ts";
 import { importJob } from "../../operator/plan/importjob.ts";
-import { wishOf } from "../../operator/plan/wish.ts";
 import { placementOf, threadsOf } from "../../operator/plan/placement.ts";
 import {
   at,
@@ -24,6 +23,7 @@ import {
 } from "../../operator/plan/testing/gen.ts";
 import { trainingJob } from "../../operator/plan/trainingjob.ts";
 import { resolveSpec, wantedInputs } from "../../operator/plan/wantedinputs.ts";
+import { wishOf } from "../../operator/plan/wish.ts";
 import { schemaLeaves } from "./sample.ts";
 
 type Change<Spec> = [before: Partial<Spec>, after: Partial<Spec>];

@@ -55,7 +55,8 @@ class Reporter:
         self._ca_file = ca_file
         self._token_file = token_file
         self._context: ssl.SSLContext | None = None
-        self._sequence = 0
+        # Tenths of a second since 1970: a pod that replaces another in the same attempt goes on above its numbers.
+        self._sequence = int(time.time() * 10)
         self._queue: deque[Event] = deque()
         self._changed = threading.Condition()
         self._closing = False
