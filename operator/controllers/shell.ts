@@ -8,6 +8,7 @@ import { isConflict, isNotFound } from "../runtime/apierror.ts";
 import { type Client, typeOf } from "../runtime/client.ts";
 import type { Next } from "../runtime/controller.ts";
 import type { Events } from "../runtime/events.ts";
+import { isRecord } from "../runtime/object.ts";
 import type { Resource } from "../runtime/resource.ts";
 import { applyEffects, type StoreClaims } from "./effects.ts";
 import type { Caches } from "./kinds.ts";
@@ -66,7 +67,7 @@ export const reconcile = async <T extends Owned<Status>, Status>(
   if (plan === undefined || object === undefined || object.metadata.uid !== uid) return undefined;
   const laterMs = dueMs === 0 ? undefined : dueMs;
   if (plan.status !== undefined && differs(object.status, plan.status)) {
-    const isWritten = await writeStatus(io, kind.resource, object, plan.status, mails.length > 0);
+    const isWritten = await writeStatus(io, kind.resource, object, plan.status);
     if (!isWritten) return { afterMs: CONFLICT_AGAIN_MS };
     tell(io, kind.resource, object.metadata, plan.events);
   }
@@ -103,11 +104,12 @@ const differs = (before: unknown, after: unknown): boolean =>
 const writeStatus = async (
   io: Io,
   resource: Resource,
-  { metadata }: { metadata: ObjectMeta },
+  { metadata, status: before }: { metadata: ObjectMeta; status?: unknown },
   status: unknown,
-  isProgress: boolean,
 ): Promise<boolean> => {
   const { name, namespace, resourceVersion } = metadata;
+  // Numbers that move while nothing changes may wait their turn behind what does.
+  const isProgress = !differs(conditionsOf(before), conditionsOf(status));
   try {
     await io.client.replaceStatus(
       resource,
@@ -121,6 +123,9 @@ const writeStatus = async (
     throw error;
   }
 };
+
+const conditionsOf = (status: unknown): unknown =>
+  isRecord(status) ? (status.conditions ?? []) : [];
 
 const tell = (
   io: Io,

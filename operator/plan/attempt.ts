@@ -5,10 +5,10 @@ import type { Attempt } from "../../api/modelversion.ts";
 import { attemptEnd, inspectionEnd } from "./attemptend.ts";
 import { ended } from "./attemptoutcome.ts";
 import type { Outcome } from "./conditions.ts";
-import type { Job } from "./kubernetes.ts";
+import type { Job, Pod } from "./kubernetes.ts";
 import { placementDigest, placementOf } from "./placement.ts";
 import { type Effect, isOwnedBy, type Refusal } from "./plan.ts";
-import { eventsDueMs, type PodFacts, podState } from "./podstate.ts";
+import { eventsDueMs, type PodFacts, podState, stuckPod } from "./podstate.ts";
 import { isOneNode } from "./store.ts";
 import { type AttemptInputs, inspectJob, inspectJobName } from "./trainingjob.ts";
 import {
@@ -52,6 +52,8 @@ export const follow = (
       ? inspect(world, wish, model, before, facts, "complete")
       : ended(world, wish, before, facts, end);
   }
+  const stuck = stuckPod(pods, now);
+  if (stuck !== undefined) return nodeLost(before, seen, stuck);
   const why = stopReason(world, wish, seen, state.is, job);
   if (why !== undefined || seen.reason === "Stopping") {
     return stopping(before, { ...seen, reason: "Stopping" }, deletion(job), why);
@@ -73,19 +75,40 @@ export const follow = (
       };
     }
     case "running": {
-      const { reason: _, message: __, ...running } = seen;
-      const now: Attempt = { ...running, ...podFields(state.pod), state: "Running" };
+      const { reason: _, message: __, ...facts } = seen;
+      const running: Attempt = { ...facts, ...podFields(state.pod), state: "Running" };
       return {
         standing: {
           ...before,
-          attempts: replaced(before.attempts, now),
-          outcome: working("Training", runningMessage(now, wish)),
+          attempts: replaced(before.attempts, running),
+          outcome: working("Training", runningMessage(running, wish)),
         },
         effects: [],
+        ...(pods.some(isBeingDeleted) ? { nextMs: REFUSED_AGAIN_MS } : {}),
       };
     }
   }
 };
+
+const isBeingDeleted = ({ metadata }: Pod): boolean => metadata.deletionTimestamp !== undefined;
+
+/** Another pod beside it might write into the same directory: somebody must say that this one is dead. */
+const nodeLost = (
+  before: VersionStanding,
+  attempt: Attempt,
+  { name, node }: { name: string; node: string },
+): Step => ({
+  standing: {
+    ...before,
+    attempts: replaced(before.attempts, attempt),
+    outcome: working(
+      "PodLost",
+      `attempt ${attempt.number}: pod ${name} does not end; once node ${node} is surely off, delete the pod with --force and the training goes on`,
+    ),
+  },
+  effects: [],
+  nextMs: REFUSED_AGAIN_MS,
+});
 
 const waitingAttempt = (
   seen: Attempt,

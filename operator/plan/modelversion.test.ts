@@ -463,6 +463,17 @@ describe("running", () => {
     expect([ready(plan), plan.effects]).toEqual(["Unknown Training", []]);
   });
 
+  test("a pod whose node is lost: no second one beside it, and what to do", () => {
+    const dying = (seconds: number) =>
+      pod({ job: "pets-v1-a1", running: true, meta: { deletionTimestamp: at(200 - seconds) } });
+    const given = { status: running(), jobs: [job("pets-v1-a1")] };
+    expect(ready(planned(world({ ...given, pods: [dying(10)] })))).toBe("Unknown Training");
+    const lost = planned(world({ ...given, pods: [dying(90)] }));
+    expect([ready(lost), lost.effects]).toEqual(["Unknown PodLost", []]);
+    expect(message(lost)).toMatch(/node-1.*--force/);
+    expect(lost.status.attempts).toMatchObject([{ state: "Running" }]);
+  });
+
   test("nothing reported for two minutes is shown, and changes nothing else", () => {
     const given = { status: running(), jobs: [job("pets-v1-a1")], pods: [runningPod] };
     const soon = planned(world({ ...given, now: at(129) }));

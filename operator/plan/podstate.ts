@@ -83,6 +83,23 @@ const isDisrupted = (pod: Pod): boolean =>
     ({ type, status }) => type === "DisruptionTarget" && status === "True",
   ) ?? false;
 
+/** A pod that should have ended so long ago has a node that does not answer. */
+const STUCK_AFTER_MS = 60_000;
+
+/** The name and node of a pod that does not end although its grace period is over; undefined where there is none. */
+export const stuckPod = (
+  pods: readonly Pod[],
+  now: string,
+): { name: string; node: string } | undefined => {
+  const pod = pods.find(
+    ({ metadata, ...rest }) =>
+      metadata.deletionTimestamp !== undefined &&
+      isLeft({ metadata, ...rest }) &&
+      Date.parse(now) - Date.parse(metadata.deletionTimestamp) >= STUCK_AFTER_MS,
+  );
+  return pod && { name: pod.metadata.name, node: pod.spec.nodeName ?? "unknown" };
+};
+
 /** True where the reason for waiting is in events alone. */
 export const wantsEvents = (job: Job, pods: readonly Pod[], now: string): boolean => {
   if (isFinished(job) || job.spec.suspend === true) return false;
