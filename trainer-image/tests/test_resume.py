@@ -91,7 +91,7 @@ def test_killed_at_random_moments_and_stopped_by_sigterm(run_file: RunFile, tmp_
     for name, signals in {"whole": [], "killed": ["KILL", "TERM", "KILL"]}.items():
         output = tmp_path / name
         run, record = tmp_path / f"{name}.json", tmp_path / f"{name}.record"
-        content = run_file(**SHAPE | {"num_epochs": 8}) | {"output": str(output)}
+        content = run_file(**SHAPE | {"num_epochs": 4}) | {"output": str(output)}
         run.write_text(json.dumps(content))
         for sent in signals:
             process = start(run, record)
