@@ -41,9 +41,9 @@ export const Resources = z
     gpus: z
       .int()
       .min(0)
-      .max(16)
+      .max(1)
       .optional()
-      .describe("GPUs for the training. Default 0: train on the CPU."),
+      .describe("GPUs for the training: 0 or 1. Default 0: train on the CPU."),
     gpuResourceName: text(
       253,
       /^[a-z0-9.-]+\/[A-Za-z0-9._-]+$/,

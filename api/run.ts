@@ -37,7 +37,7 @@ export const TrainRun = z.strictObject({
   output: z.string(),
   /** Threads of PyTorch, fixed at the first attempt so that a resumed run is bit-equal. */
   threads: z.int().min(1).max(1024),
-  gpus: z.int().min(0).max(64),
+  gpus: z.int().min(0).max(1),
   /** Names of metrics that gates read: always part of the record. */
   gatedMetrics: z.array(z.string()).max(16),
 });

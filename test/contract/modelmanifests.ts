@@ -251,6 +251,11 @@ export const refusedModels: ManifestCase[] = [
     refused: "spec.resources.gpus",
   },
   {
+    name: "more gpus than one",
+    manifest: model({ resources: { gpus: 2 } }),
+    refused: "spec.resources.gpus",
+  },
+  {
     name: "cpu that is no quantity",
     manifest: model({ resources: { cpu: "two" } }),
     refused: "spec.resources.cpu",

@@ -29,8 +29,6 @@ def choose_device(gpus: int, threads: int, bf16_on_cpu: bool) -> Device:
     if gpus == 0:
         has_bf16 = bf16_on_cpu and _cpu_has_bf16()
         return Device(torch.device("cpu"), "cpu", "bf16" if has_bf16 else "fp32")
-    if gpus > 1:
-        raise Failure("InputInvalid", "spec.resources.gpus: at most 1 GPU is supported.")
     if not torch.cuda.is_available():
         raise Failure(
             "TrainingFailed",
