@@ -86,10 +86,6 @@ def run_training(t: Training) -> None:
             t.reporter.send({"type": "epoch", **_position(t, speed), **point, "seconds": seconds})
     except Stopped:
         save_state(t)
-        raise Stopped(checkpoint=t.saved) from None
-    except Failure as failure:
-        if t.saved is not None:
-            failure.facts.setdefault("checkpoint", t.saved)
         raise
 
 

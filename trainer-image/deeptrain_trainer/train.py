@@ -13,7 +13,7 @@ from .device import Device, choose_device
 from .engine import Training, restore_state, run_training
 from .evaluate import exported_scores
 from .export import PARITY_IMAGES, artifact_files, exported_model, model_graph, parity
-from .failure import Failure
+from .failure import Failure, Stopped
 from .metrics import ClassifierMetrics, classifier_metrics, selection_metric
 from .models import Classifier, architecture_of, build_classifier
 from .optimizer import build_optimizer
@@ -46,8 +46,13 @@ def train(run: TrainRun, reporter: Reporter, check_stop: Callable[[], None]) -> 
     training = prepare(run, data, device, reporter, check_stop)
     resume(training)
     reporter.send({"type": "phase", "phase": "training"})
-    run_training(training)
-    return _finish(training, data)
+    try:
+        run_training(training)
+        return _finish(training, data)
+    except (Failure, Stopped) as end:
+        if training.saved is not None:
+            end.facts.setdefault("checkpoint", training.saved)
+        raise
 
 
 def prepare(

@@ -59,9 +59,8 @@ def test_stopped_at_every_look_and_resumed(prepared: Prepared) -> None:
     for look in range(1, STEPS + 3):
         stopped = prepared(**SHAPE)
         stopped.check_stop = StopAt(look)
-        with pytest.raises(Stopped) as raised:
+        with pytest.raises(Stopped):
             run_training(stopped)
-        assert raised.value.facts["checkpoint"] == stopped.saved
         assert isinstance(stopped.checkpoints, Unwritten)
         resumed = prepared(**SHAPE)
         assert stopped.checkpoints.newest is not None

@@ -18,7 +18,7 @@ from deeptrain_trainer import engine
 from deeptrain_trainer.dataset.image import decode_rgb
 from deeptrain_trainer.engine import Training, run_training
 from deeptrain_trainer.export import exported_model
-from deeptrain_trainer.failure import Failure
+from deeptrain_trainer.failure import Failure, Stopped
 from deeptrain_trainer.models import build_classifier
 from deeptrain_trainer.pixels import Pixels
 from deeptrain_trainer.preprocess import Preprocess, open_session
@@ -120,6 +120,23 @@ def test_without_held_out_items_the_last_epoch_is_exported(tmp_path: Path) -> No
     assert record["metrics"] == {"split": "validation", "values": {}, "items": 0}
     assert record["bestEpoch"] == 2
     assert_record({"task": "train", "uid": "u", "attempt": 1, **record})
+
+
+def test_stopped_after_the_last_step_it_names_the_checkpoint_and_goes_on_from_there(
+    tmp_path: Path, dataset: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = typed(train_run(dataset, tmp_path, CONCEPTS, num_epochs=1, init_epochs=1))
+
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped) as stopped:
+        patch.setattr("deeptrain_trainer.train.model_graph", stop)
+        train(run, Recorder(), lambda: None)
+    assert stopped.value.facts == {"checkpoint": {"epoch": 1, "step": 6}}
+    recorder = Recorder()
+    assert train(run, recorder, lambda: None)["outcome"] == "published"
+    assert recorder.of("started")[0]["step"] == 6 and not recorder.of("epoch")
 
 
 def test_a_rate_that_is_far_too_high_diverges(prepared: Prepared) -> None:
