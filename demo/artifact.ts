@@ -44,7 +44,7 @@ function readerPod(name: string, image: string, subPath: string): Manifest {
   };
 }
 
-const ArtifactManifest = z.looseObject({ files: z.record(z.string(), z.unknown()) });
+const ArtifactManifest = z.looseObject({ files: z.array(z.looseObject({ path: z.string() })) });
 const Ready = z.looseObject({
   status: z
     .looseObject({
@@ -76,7 +76,7 @@ export async function fetchArtifact(
     if (digest !== artifact.digest)
       throw new Error(`manifest.json: ${digest}, expected ${artifact.digest}`);
     const { files } = ArtifactManifest.parse(JSON.parse(manifest.toString("utf8")));
-    for (const file of ["manifest.json", ...Object.keys(files)]) {
+    for (const file of ["manifest.json", ...files.map(({ path }) => path)]) {
       await mkdir(dirname(join(folder, file)), { recursive: true });
       await writeFile(join(folder, file), await fetchFile(file));
     }

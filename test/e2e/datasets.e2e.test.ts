@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
 import { STORE_CLAIM } from "../../api/group.ts";
 import { applyObjects } from "../../demo/apply.ts";
+import { heldOutPhotos } from "../../demo/photos.ts";
 import { confined, hardened } from "../../demo/photoserver.ts";
 import { photoArchive } from "./archive.ts";
 import { type Environment, environment } from "./environment.ts";
@@ -85,11 +86,11 @@ describe("datasets", () => {
   });
 
   test("an empty class folder is named", async () => {
-    await declare(
-      "empty-class",
-      serve("empty.tar.gz", tarGz({ "train/bag/": "", "train/coat/1.png": "" })),
-    );
+    const [photo] = await heldOutPhotos(counts, ["coat"]);
+    const archive = tarGz({ "train/bag/": "", "train/coat/1.png": photo?.png ?? "" });
+    await declare("empty-class", serve("empty.tar.gz", archive));
     const dataset = await objects.untilDataset("empty-class", isStalled);
+    expect(condition(dataset, "Ready")?.reason).toBe("NoPositives");
     expect(condition(dataset, "Ready")?.message).toContain("bag");
   });
 

@@ -21,6 +21,9 @@ import {
   quickHyperparameters,
 } from "./objects.ts";
 
+/** Above any sequence number that a trainer of this century sends. */
+const FUTURE = 900_000_000_000;
+
 const serviceResource = resource("", "v1", "Service", "services");
 const Service = z.looseObject({ spec: z.looseObject({ clusterIP: z.string() }) });
 const Token = z.looseObject({ status: z.looseObject({ token: z.string() }) });
@@ -145,7 +148,7 @@ describe("progress endpoint", () => {
   };
 
   test("refuses no token, garbage, another audience, another pod", async () => {
-    const body = JSON.stringify(report(900_000));
+    const body = JSON.stringify(report(FUTURE));
     expect(await post(undefined, body)).toBe(401);
     expect(await post("garbage", body)).toBe(401);
     const audience = progressAudience(version.metadata.uid);
@@ -153,32 +156,32 @@ describe("progress endpoint", () => {
     expect(await post(await tokenFor(await idle(), audience), body)).toBe(403);
     const after = await objects.version("watched-v1");
     expect(after?.status?.progress?.loss).not.toBe(123.5);
-    expect(after?.status?.reported?.sequence).toBeLessThan(900_000);
+    expect(after?.status?.reported?.sequence).toBeLessThan(FUTURE);
   });
 
   test("refuses what is not a small strict finite report, even from the right pod", async () => {
     const token = await tokenFor(pod, progressAudience(version.metadata.uid));
-    const good = report(900_001);
+    const good = report(FUTURE + 1);
     expect(await post(token, "{")).toBe(422);
     expect(await post(token, JSON.stringify({ ...good, extra: 1 }))).toBe(422);
     expect(await post(token, JSON.stringify(good).replace("123.5", "NaN"))).toBe(422);
     expect(await post(token, JSON.stringify(good).replace("123.5", "1e400"))).toBe(422);
     expect(await post(token, " ".repeat(1 << 20))).toBe(413);
     const after = await objects.version("watched-v1");
-    expect(after?.status?.reported?.sequence).toBeLessThan(900_000);
+    expect(after?.status?.reported?.sequence).toBeLessThan(FUTURE);
   });
 
   test("believes the right pod, once: a replay changes nothing, a late report is refused", async () => {
     const token = await tokenFor(pod, progressAudience(version.metadata.uid));
-    const body = JSON.stringify(report(900_002));
+    const body = JSON.stringify(report(FUTURE + 2));
     expect(await post(token, body)).toBe(200);
     // The same report again is answered as before, as for a trainer that missed the answer.
     expect(await post(token, body)).toBe(200);
-    expect(await post(token, JSON.stringify(report(900_002, 2)))).toBe(409);
+    expect(await post(token, JSON.stringify(report(FUTURE + 2, 2)))).toBe(409);
     expect(await post(token, JSON.stringify(report(5)))).toBe(409);
     await env.kubectl("-n", namespace, "delete", "dm/watched", "--wait");
     await env.kubectl("-n", namespace, "wait", `pod/${pod.name}`, "--for=delete", "--timeout=90s");
-    expect([401, 403, 404, 410]).toContain(await post(token, JSON.stringify(report(900_003))));
+    expect([401, 403, 404, 410]).toContain(await post(token, JSON.stringify(report(FUTURE + 3))));
   });
 });
 

@@ -190,16 +190,19 @@ def _evaluate(t: Training, epoch: int, training_loss: float) -> dict[str, float]
     """Metrics on the validation split; keeps the weights when they are the best so far, ties going to the later."""
     state = t.state
     names, logreg = t.run.concepts, t.run.hyperparameters.logreg
-    result = validate(
-        t.model,
-        t.device,
-        t.validation_pixels,
-        t.validation,
-        names,
-        logreg,
-        t.exclusive,
-        t.check_stop,
-    )
+    try:
+        result = validate(
+            t.model,
+            t.device,
+            t.validation_pixels,
+            t.validation,
+            names,
+            logreg,
+            t.exclusive,
+            t.check_stop,
+        )
+    except FloatingPointError as error:
+        raise _diverged(t, "the scores of the validation split were not finite") from error
     if state.step > t.schedule.warmup_steps:
         _judge_validation(t, result.loss, training_loss)
     value = result.metrics.values.get(selection_metric(t.exclusive))

@@ -37,7 +37,10 @@ def validate(
     exclusive: bool,
     check_stop: Callable[[], None],
 ) -> Validation:
-    """Evaluates the model in fp32, as it will be served. `check_stop` may raise to break it off."""
+    """Evaluates the model in fp32, as it will be served. `check_stop` may raise to break it off.
+
+    Raises FloatingPointError where a score is not finite: such weights have no metrics.
+    """
     model.eval()
     scores, loss = [], 0.0
     for start in range(0, len(labelled), _BATCH):
@@ -48,9 +51,10 @@ def validate(
         logits = model(to_planes(batch)).float()
         loss += classification_loss(logits, targets, logreg).item() * len(indices)
         scores.append(probabilities(logits, logreg).cpu().numpy())
-    metrics = classifier_metrics(
-        np.concatenate(scores), labelled.truth, names, exclusive, softmax=not logreg
-    )
+    all_scores = np.concatenate(scores)
+    if not np.isfinite(all_scores).all():
+        raise FloatingPointError("scores are not finite")
+    metrics = classifier_metrics(all_scores, labelled.truth, names, exclusive, softmax=not logreg)
     return Validation(metrics, loss / len(labelled))
 
 
