@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,16 @@ def test_validation_loss_over_ten_times_the_first_diverges_if_training_loss_rose
     lagging = prepared()
     lagging.state.reference_loss, lagging.state.reference_training_loss = 1e-6, 1e6
     run_training(lagging)
+
+
+def test_scores_that_are_not_finite_diverge(prepared: Prepared) -> None:
+    t = prepared()
+    t.state.step, t.schedule = 5, replace(t.schedule, steps_per_epoch=5)
+    with torch.no_grad():
+        t.model.head.bias[0] = float("nan")
+    with pytest.raises(Failure, match="scores of the validation split were not finite") as diverged:
+        run_training(t)
+    assert diverged.value.exit_code == 43
 
 
 def test_pixels_that_do_not_fit_into_memory_are_made_for_each_batch(prepared: Prepared) -> None:
