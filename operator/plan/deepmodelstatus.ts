@@ -29,9 +29,7 @@ export const deepModelStatus = (
   const generation = model.metadata.generation ?? 0;
   const { ready, wanted, hash, wantedSince, wantedGeneration, resolved } = decision;
   const shown = wanted?.version?.status;
-  const metric =
-    shown?.metric ??
-    (ready && metricText(ready.status?.metrics?.values, ready.spec.hyperparameters));
+  const metric = shown?.metric ?? (ready && metricText(ready.status?.metrics?.values));
   return {
     observedGeneration: generation,
     conditions: conditions(model.status?.conditions, claimsOf(model, dataset, decision), {

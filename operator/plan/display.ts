@@ -1,8 +1,7 @@
 // Numbers as the columns of `kubectl get` show them.
 
 import type { Progress } from "../../api/deepmodel.ts";
-import type { EffectiveHyperparameters } from "../../api/hyperparameters.ts";
-import { type MetricName, type MetricValues, metricNames } from "../../api/metrics.ts";
+import { type MetricValues, metricNames } from "../../api/metrics.ts";
 
 /** `45s`, `1m20s`, `2h05m`. */
 export const etaText = (seconds: number): string => {
@@ -29,16 +28,13 @@ export const progressText = ({
     ...(etaSeconds === undefined || percent >= 100 ? [] : [etaText(etaSeconds)]),
   ].join(" · ");
 
-/** The metric that people look at first: top1 where concepts exclude one another, else macro_ap. */
-const headline = (logreg: boolean): MetricName => (logreg ? "macro_ap" : "top1");
-
-/** `top1 0.912`; undefined where there is no value. */
-export const metricText = (
-  values: MetricValues | undefined,
-  { logreg }: Pick<EffectiveHyperparameters, "logreg">,
-): string | undefined => {
-  const first = headline(logreg);
-  const name = [first, ...metricNames].find((each) => values?.[each] !== undefined);
+/**
+ * The metric that people look at first, as `top1 0.912`; undefined where there is no value. The trainer reports top1
+ * where each item shows exactly one concept, whatever the loss; elsewhere macro_ap leads.
+ */
+export const metricText = (values: MetricValues | undefined): string | undefined => {
+  const order = ["top1", "macro_ap", ...metricNames] as const;
+  const name = order.find((each) => values?.[each] !== undefined);
   const value = name === undefined ? undefined : values?.[name];
   return name === undefined || value === undefined ? undefined : `${name} ${value.toFixed(3)}`;
 };

@@ -166,10 +166,10 @@ describe("columns", () => {
     );
   });
 
-  test("the metric that fits the kind of model, else one that there is", () => {
-    expect(metricText({ top1: 0.9121, macro_ap: 0.8 }, { logreg: false })).toBe("top1 0.912");
-    expect(metricText({ top1: 0.9121, macro_ap: 0.8 }, { logreg: true })).toBe("macro_ap 0.800");
-    expect(metricText({ log_loss: 0.3 }, { logreg: true })).toBe("log_loss 0.300");
-    expect(metricText({}, { logreg: true })).toBeUndefined();
+  test("top1 where there is one, else macro_ap, else what there is", () => {
+    expect(metricText({ macro_ap: 0.8, top1: 0.9121 })).toBe("top1 0.912");
+    expect(metricText({ macro_f1: 0.7, macro_ap: 0.8 })).toBe("macro_ap 0.800");
+    expect(metricText({ log_loss: 0.3 })).toBe("log_loss 0.300");
+    expect(metricText({})).toBeUndefined();
   });
 });

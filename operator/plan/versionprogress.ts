@@ -106,16 +106,15 @@ const afterEvent = (
         ),
       };
     case "epoch":
-      return afterEpoch(version, told, before, event, at);
+      return afterEpoch(told, before, event, at);
     case "checkpoint":
       return { checkpoint: { epoch: event.epoch, step: event.step, savedAt: at } };
     case "evaluation":
-      return { concepts: event.concepts, ...metric(version, event.values) };
+      return { concepts: event.concepts, ...metric(event.values) };
   }
 };
 
 const afterEpoch = (
-  version: ModelVersion,
   told: Told,
   before: Parameters<typeof shown>[0],
   event: Extract<TrainingEvent, { type: "epoch" }>,
@@ -135,12 +134,12 @@ const afterEpoch = (
       at,
     ),
     history: history.length <= RUNNING_POINTS ? history : halved(history),
-    ...metric(version, validation),
+    ...metric(validation),
   };
 };
 
-const metric = (version: ModelVersion, values: Parameters<typeof metricText>[0]) => {
-  const text = metricText(values, version.spec.hyperparameters);
+const metric = (values: Parameters<typeof metricText>[0]) => {
+  const text = metricText(values);
   return text === undefined ? {} : { metric: text };
 };
 

@@ -92,7 +92,7 @@ const completed = (
     version.spec.model,
     version.spec.number,
   );
-  const metric = metricText(metrics.values, version.spec.hyperparameters);
+  const metric = metricText(metrics.values);
   const inside = artifact.path.replace(/^(\.?\/)+|\/+$/g, "");
   return {
     artifact: {
