@@ -1,5 +1,5 @@
 // What an installation consists of, beside the CRDs in crds/: namespace, identity, rights, Service and Deployment.
-// `node operator/manifests.ts --operator-image X --trainer-image Y | kubectl apply -f -` installs it.
+// `npx node operator/manifests.ts --operator-image X --trainer-image Y | kubectl apply -f -` installs it.
 
 import { parseArgs } from "node:util";
 import { stringify } from "yaml";
