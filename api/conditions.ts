@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { reasons } from "./reasons.ts";
+import { time } from "./statusfields.ts";
 
 export const conditionTypes = [
   "Ready",
@@ -29,11 +30,7 @@ export const Condition = z
       .min(0)
       .max(Number.MAX_SAFE_INTEGER)
       .describe("The metadata.generation that this condition speaks of."),
-    lastTransitionTime: z
-      .string()
-      .max(64)
-      .meta({ format: "date-time" })
-      .describe("When the status of this condition last changed."),
+    lastTransitionTime: time.describe("When the status of this condition last changed."),
   })
   .describe("One observation of this object's state.");
 export type Condition = z.infer<typeof Condition>;

@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { Conditions } from "./conditions.ts";
 import { ObjectMeta } from "./objectmeta.ts";
+import { lastHandledRetry, observedGeneration, time } from "./statusfields.ts";
 import { text } from "./text.ts";
 
 export const Digest = text(
@@ -176,12 +177,7 @@ export type DatasetReport = z.infer<typeof DatasetReport>;
 
 export const DatasetStatus = z
   .object({
-    observedGeneration: z
-      .int()
-      .min(-1)
-      .max(Number.MAX_SAFE_INTEGER)
-      .optional()
-      .describe("The metadata.generation that this status speaks of."),
+    observedGeneration,
     conditions: Conditions.optional(),
     import: z
       .object({
@@ -199,12 +195,7 @@ export const DatasetStatus = z
           .describe("What the importer is doing."),
         done: items.optional().describe("Bytes or items done in this phase."),
         total: items.optional().describe("Bytes or items in all, where known."),
-        retryAt: z
-          .string()
-          .max(64)
-          .meta({ format: "date-time" })
-          .optional()
-          .describe("When the next attempt begins."),
+        retryAt: time.optional().describe("When the next attempt begins."),
         report: DatasetReport.optional().describe(
           "The report of the running attempt; it becomes `data` when the attempt completes.",
         ),
@@ -213,11 +204,7 @@ export const DatasetStatus = z
       .describe("The newest import."),
     data: DatasetReport.optional().describe("The data that are ready for training."),
     dataInputsHash: Digest.optional().describe("The import inputs that `data` was made of."),
-    lastHandledRetry: z
-      .string()
-      .max(256)
-      .optional()
-      .describe("The last value of the annotation deeptrain.dev/retry that was acted upon."),
+    lastHandledRetry,
     summary: z
       .string()
       .max(64)

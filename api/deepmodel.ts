@@ -6,6 +6,7 @@ import { ConceptName, Digest } from "./dataset.ts";
 import { Hyperparameters } from "./hyperparameters.ts";
 import { MetricName, Metrics } from "./metrics.ts";
 import { ObjectMeta } from "./objectmeta.ts";
+import { count, lastHandledRetry, observedGeneration, time } from "./statusfields.ts";
 import { TemplateName } from "./templates.ts";
 import { text } from "./text.ts";
 
@@ -187,8 +188,6 @@ export const DeepModelSpec = z
   .describe("What the user wants.");
 export type DeepModelSpec = z.infer<typeof DeepModelSpec>;
 
-const count = z.int().min(0).max(1_000_000_000_000);
-
 export const Progress = z
   .object({
     epoch: count.describe("Epochs finished."),
@@ -208,11 +207,7 @@ export const Progress = z
       .enum(["loading", "training", "evaluating", "exporting", "publishing"])
       .optional()
       .describe("What the trainer is doing."),
-    updatedAt: z
-      .string()
-      .max(64)
-      .meta({ format: "date-time" })
-      .describe("When the trainer last reported."),
+    updatedAt: time.describe("When the trainer last reported."),
     display: z
       .string()
       .max(64)
@@ -275,12 +270,7 @@ export type Resolved = z.infer<typeof Resolved>;
 
 export const DeepModelStatus = z
   .object({
-    observedGeneration: z
-      .int()
-      .min(-1)
-      .max(Number.MAX_SAFE_INTEGER)
-      .optional()
-      .describe("The metadata.generation that this status speaks of."),
+    observedGeneration,
     conditions: Conditions.optional(),
     readyVersion: z
       .string()
@@ -295,24 +285,11 @@ export const DeepModelStatus = z
     wantedHash: Digest.optional().describe(
       "Digest of the training inputs that this spec and the newest data ask for.",
     ),
-    wantedSince: z
-      .string()
-      .max(64)
-      .meta({ format: "date-time" })
-      .optional()
-      .describe("Since when that digest has been wanted."),
-    /** The generation whose inputs `wantedHash` was first seen for: tells a change of the spec from one of the data. */
-    wantedGeneration: count
-      .optional()
-      .describe("The metadata.generation at which that digest was first wanted."),
+    wantedSince: time.optional().describe("Since when that digest has been wanted."),
     lastVersionNumber: count
       .optional()
       .describe("Highest version number ever given. Numbers are not used twice."),
-    lastHandledRetry: z
-      .string()
-      .max(256)
-      .optional()
-      .describe("The last value of the annotation deeptrain.dev/retry that was acted upon."),
+    lastHandledRetry,
     lastHandledRetrain: z
       .string()
       .max(256)

@@ -8,10 +8,8 @@ import { EffectiveHyperparameters } from "./hyperparameters.ts";
 import { ConceptMetrics, Metrics, MetricValues } from "./metrics.ts";
 import { ObjectMeta } from "./objectmeta.ts";
 import { reasons } from "./reasons.ts";
+import { count, lastHandledRetry, observedGeneration, time } from "./statusfields.ts";
 import { TemplateName } from "./templates.ts";
-
-const count = z.int().min(0).max(1_000_000_000_000);
-const time = z.string().max(64).meta({ format: "date-time" });
 
 export const ModelVersionSpec = z
   .object({
@@ -97,12 +95,7 @@ export type HistoryPoint = z.infer<typeof HistoryPoint>;
 
 export const ModelVersionStatus = z
   .object({
-    observedGeneration: z
-      .int()
-      .min(-1)
-      .max(Number.MAX_SAFE_INTEGER)
-      .optional()
-      .describe("The metadata.generation that this status speaks of."),
+    observedGeneration,
     conditions: Conditions.optional(),
     attempt: count.optional().describe("Number of the newest attempt."),
     countedAttempts: count
@@ -116,11 +109,7 @@ export const ModelVersionStatus = z
       .optional()
       .describe("The last 8 attempts, newest last."),
     threads: count.optional().describe("Threads of PyTorch, fixed at the first attempt."),
-    lastHandledRetry: z
-      .string()
-      .max(256)
-      .optional()
-      .describe("The last value of the annotation deeptrain.dev/retry that was acted upon."),
+    lastHandledRetry,
     lastWantedAt: time
       .optional()
       .describe(

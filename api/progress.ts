@@ -3,12 +3,12 @@
 import { z } from "zod";
 import { DatasetReport } from "./dataset.ts";
 import { ConceptMetrics, MetricValues } from "./metrics.ts";
+import { count } from "./statusfields.ts";
 
 export const PROGRESS_PATH = "/v1/progress";
 /** Most bytes of a body: a dataset's report of 1,000 concepts fits. */
 export const PROGRESS_MAX_BYTES = 192 * 1024;
 
-const count = z.int().min(0).max(1_000_000_000_000);
 const epoch = z.int().min(0).max(1000);
 const finite = z.number();
 

@@ -1,7 +1,7 @@
 // Setting conditions: observedGeneration is stamped, lastTransitionTime moves when the status does and not with the
 // message, Reconciling and Stalled exist only when True and never together (kstatus' rules).
 
-import type { Condition, ConditionType } from "../../api/conditions.ts";
+import { type Condition, type ConditionType, conditionTypes } from "../../api/conditions.ts";
 import type { Reason } from "../../api/reasons.ts";
 
 export const MESSAGE_MAX_CHARS = 1024;
@@ -64,7 +64,7 @@ export const conditions = (
 ): Condition[] => {
   const before = new Map(previous?.map((condition) => [condition.type, condition]));
   const entries: Condition[] = [];
-  for (const type of order) {
+  for (const type of conditionTypes) {
     const claimed = claims[type];
     if (claimed === undefined) continue;
     const old = before.get(type);
@@ -80,17 +80,6 @@ export const conditions = (
   }
   return entries;
 };
-
-const order: readonly ConditionType[] = [
-  "Ready",
-  "Accepted",
-  "Available",
-  "Reconciling",
-  "Stalled",
-  "Retrained",
-  "DataWarning",
-  "ProgressStale",
-];
 
 export const condition = (
   of: { conditions?: readonly Condition[] | undefined } | undefined,

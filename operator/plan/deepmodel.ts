@@ -49,7 +49,6 @@ export interface Decision {
   waiting?: Problem;
   hash?: string;
   wantedSince?: string;
-  wantedGeneration?: number;
   /** The version of the wanted hash: there, or about to be created. */
   wanted?: { name: string; version: ModelVersion | undefined };
   lastVersionNumber: number;
@@ -159,15 +158,13 @@ const unknown = (world: ModelWorld, base: Decision, waiting: Problem): Choice =>
 const named = (version: ModelVersion) => ({ name: version.metadata.name, version });
 
 const sinceWhen = (
-  { model, now }: ModelWorld,
+  { model: { status }, now }: ModelWorld,
   hash: string,
-): Pick<Decision, "hash" | "wantedSince" | "wantedGeneration"> => {
-  const { status, metadata } = model;
+): Pick<Decision, "hash" | "wantedSince"> => {
   const isSame = status?.wantedHash === hash;
   return {
     hash,
     wantedSince: (isSame ? status.wantedSince : undefined) ?? now,
-    wantedGeneration: (isSame ? status.wantedGeneration : undefined) ?? metadata.generation ?? 0,
   };
 };
 

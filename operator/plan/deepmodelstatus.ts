@@ -27,7 +27,7 @@ export const deepModelStatus = (
   now: string,
 ): DeepModelStatus => {
   const generation = model.metadata.generation ?? 0;
-  const { ready, wanted, hash, wantedSince, wantedGeneration, resolved } = decision;
+  const { ready, wanted, hash, wantedSince, resolved } = decision;
   const shown = wanted?.version?.status;
   const metric = shown?.metric ?? (ready && metricText(ready.status?.metrics?.values));
   return {
@@ -40,7 +40,6 @@ export const deepModelStatus = (
     ...(wanted === undefined ? {} : { wantedVersion: wanted.name }),
     ...(hash === undefined ? {} : { wantedHash: hash }),
     ...(wantedSince === undefined ? {} : { wantedSince }),
-    ...(wantedGeneration === undefined ? {} : { wantedGeneration }),
     lastVersionNumber: decision.lastVersionNumber,
     ...(decision.retry === undefined ? {} : { lastHandledRetry: decision.retry }),
     ...(decision.retrain === undefined ? {} : { lastHandledRetrain: decision.retrain }),

@@ -1,12 +1,10 @@
 // A fake API server, a pretended Job controller and kubelet, and operators that may be killed at any write.
 
-import { canonicalDigest } from "../../../api/canonical.ts";
 import type { DatasetReport } from "../../../api/dataset.ts";
 import { annotation, label, MANAGED_BY } from "../../../api/group.ts";
 import type { ProgressReport } from "../../../api/progress.ts";
-import type { ImportRecord, TrainingRecord } from "../../../api/record.ts";
 import { RunFile } from "../../../api/run.ts";
-import { report, settings } from "../../plan/testing/gen.ts";
+import { publishedBy, report, settings } from "../../plan/testing/gen.ts";
 import { CONTAINER } from "../../plan/trainerpod.ts";
 import { isRecord, type KubeObject } from "../../runtime/object.ts";
 import { keyOf } from "../../runtime/resource.ts";
@@ -127,7 +125,7 @@ export class Kubelet {
     if (run.task === "import" && how.exitCode === 0) await this.#report(run);
     const exists = () => this.#server.get(jobs, keyOf(plain(job))) !== undefined;
     if (!exists()) return;
-    const message = how.record ?? (how.exitCode === 0 ? this.#record(run) : undefined);
+    const message = how.record ?? (how.exitCode === 0 ? publishedBy(run, this.data) : undefined);
     this.#server.putStatus(
       pods,
       key,
@@ -168,34 +166,6 @@ export class Kubelet {
       }
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
-  }
-
-  #record(run: RunFile): ImportRecord | TrainingRecord {
-    const common = { uid: run.object.uid, attempt: run.attempt, outcome: "published" as const };
-    if (run.task === "import") {
-      const { digest, splitDigest, items, invalid, bytes } = this.data;
-      const reportDigest = canonicalDigest(this.data);
-      return {
-        task: "import",
-        ...common,
-        digest,
-        splitDigest,
-        items,
-        invalid,
-        bytes,
-        reportDigest,
-      };
-    }
-    return {
-      task: "train",
-      ...common,
-      inputsHash: run.inputsHash,
-      artifact: { path: "artifact", digest: `sha256:${"f".repeat(64)}`, bytes: 1000 },
-      metrics: { split: "test", values: { top1: 0.91 }, items: 160 },
-      epochs: 4,
-      steps: 76,
-      bestEpoch: 3,
-    };
   }
 }
 

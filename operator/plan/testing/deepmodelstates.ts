@@ -121,7 +121,6 @@ const wanting = (hash: string, given = {}) => ({
   observedGeneration: 1,
   wantedHash: hash,
   wantedSince: T0,
-  wantedGeneration: 1,
   lastVersionNumber: 2,
   ...given,
 });

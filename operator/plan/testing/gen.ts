@@ -1,10 +1,13 @@
 // Builders of objects for tests: whole and valid, with the differences a test is about.
 
+import { canonicalDigest } from "../../../api/canonical.ts";
 import { Dataset, type DatasetReport, type DatasetSpec } from "../../../api/dataset.ts";
 import { DeepModel, type DeepModelSpec } from "../../../api/deepmodel.ts";
 import { API_VERSION, label } from "../../../api/group.ts";
 import { inputsHash } from "../../../api/inputs.ts";
 import { ModelVersion, type ModelVersionSpec } from "../../../api/modelversion.ts";
+import type { ImportRecord, TrainingRecord } from "../../../api/record.ts";
+import type { RunFile } from "../../../api/run.ts";
 import { Job, Pod } from "../kubernetes.ts";
 import { ownerReference, type Settings } from "../plan.ts";
 import { CONTAINER } from "../trainerpod.ts";
@@ -283,5 +286,25 @@ export const publishedRecord = (
     steps: 76,
     bestEpoch: 3,
   });
+
+/** What the pod of a run leaves that published: its data, or its model. */
+export const publishedBy = (run: RunFile, data: DatasetReport): ImportRecord | TrainingRecord => {
+  const common = { uid: run.object.uid, attempt: run.attempt, outcome: "published" as const };
+  if (run.task === "import") {
+    const { digest, splitDigest, items, invalid, bytes } = data;
+    const reportDigest = canonicalDigest(data);
+    return { task: "import", ...common, digest, splitDigest, items, invalid, bytes, reportDigest };
+  }
+  return {
+    task: "train",
+    ...common,
+    inputsHash: run.inputsHash,
+    artifact: { path: "artifact", digest: digestOf("f"), bytes: 1000 },
+    metrics: { split: "test", values: { top1: 0.91 }, items: 160 },
+    epochs: 4,
+    steps: 76,
+    bestEpoch: 3,
+  };
+};
 
 export const API = API_VERSION;

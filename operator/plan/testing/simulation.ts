@@ -1,7 +1,7 @@
 // A cluster in memory with a clock of its own: the planners, what their effects do, and Jobs that end as a script says.
 // Nothing here waits, so a test can play hours of a model's life in milliseconds.
 
-import { canonicalDigest, canonicalJson } from "../../../api/canonical.ts";
+import { canonicalJson } from "../../../api/canonical.ts";
 import { Dataset, type DatasetReport } from "../../../api/dataset.ts";
 import { DeepModel } from "../../../api/deepmodel.ts";
 import { annotation } from "../../../api/group.ts";
@@ -14,7 +14,7 @@ import type { Mail } from "../mail.ts";
 import { planVersion } from "../modelversion.ts";
 import type { Effect, Plan } from "../plan.ts";
 import { isFinished } from "../podstate.ts";
-import { complete, failed, pod, report, settings, T0 } from "./gen.ts";
+import { complete, failed, pod, publishedBy, report, settings, T0 } from "./gen.ts";
 
 /** How a run ends, or that it goes on. */
 export type Ending =
@@ -227,7 +227,9 @@ export class Simulation {
         status: "True",
         ...each,
       }));
-      const message = isGood ? this.#published(run) : this.#refused(run, how);
+      const message = isGood
+        ? JSON.stringify(publishedBy(run, this.data))
+        : this.#refused(run, how);
       this.jobs.set(name, {
         job: { ...job, status: { conditions } },
         run,
@@ -243,34 +245,6 @@ export class Simulation {
       });
     }
     return ended;
-  }
-
-  #published(run: RunFile): string {
-    const common = { uid: run.object.uid, attempt: run.attempt, outcome: "published" };
-    if (run.task === "import") {
-      const { digest, splitDigest, items, invalid, bytes } = this.data;
-      const reportDigest = canonicalDigest(this.data);
-      return JSON.stringify({
-        task: "import",
-        ...common,
-        digest,
-        splitDigest,
-        items,
-        invalid,
-        bytes,
-        reportDigest,
-      });
-    }
-    return JSON.stringify({
-      task: "train",
-      ...common,
-      inputsHash: run.inputsHash,
-      artifact: { path: "artifact", digest: `sha256:${"f".repeat(64)}`, bytes: 1000 },
-      metrics: { split: "test", values: { top1: 0.91 }, items: 160 },
-      epochs: 4,
-      steps: 76,
-      bestEpoch: 3,
-    });
   }
 
   #refused(run: RunFile, how: Exclude<Ending, "runs">): string | undefined {
