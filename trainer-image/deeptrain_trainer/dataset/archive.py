@@ -22,7 +22,7 @@ from .zip import ZipMembers
 MAX_RATIO = 200
 """Most bytes that one byte of an archive may become; images do not compress further."""
 _RATIO_FROM_BYTES = 64 * 1024 * 1024
-_DRAIN_BYTES = 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
 # What `zstd` itself accepts by default; more would be memory spent on a stranger's word.
 _MAX_ZSTD_WINDOW = 128 * 1024 * 1024
 
@@ -105,9 +105,6 @@ def _tar(stream: BinaryIO, packing: str, size: int, limits: Limits) -> Iterator[
         )
     bounded.put_back(start)
     yield from _limited(tar_members(bounded.read, Names()), limits)
-    # Read what follows the end mark, so that the checksum at the end of the file is compared too.
-    while bounded.read(_DRAIN_BYTES):
-        pass
 
 
 class _Bounded:
@@ -132,7 +129,7 @@ class _Bounded:
         while left > 0:
             # Piece by piece, because a stated size is only a claim: memory follows what is really
             # there.
-            data = self._some(min(left, _DRAIN_BYTES))
+            data = self._some(min(left, _PIECE_BYTES))
             if not data:
                 break
             parts.append(data)

@@ -50,10 +50,12 @@ def is_tar(block: bytes) -> bool:
 
 
 def tar_members(read: Read, names: Names) -> Iterator[Member]:
-    """The files and folders of a tar archive.
+    """The files and folders of a tar archive. The stream is read to its end, so that a checksum
+    which follows the archive is compared too.
 
     Raises:
-        Failure: `ArchiveInvalid`: damaged, truncated, or an entry that is not accepted.
+        Failure: `ArchiveInvalid`: damaged, truncated, not over at its end mark, or an entry that is
+            not accepted.
     """
     extension = _Extension()
     while (header := _next_header(read)) is not None:
@@ -75,6 +77,7 @@ def tar_members(read: Read, names: Names) -> Iterator[Member]:
         if path is not None:
             yield Member(path, size, None if is_folder else left.all)
         left.skip()
+    _check_end(read)
 
 
 class _Left:
@@ -117,6 +120,19 @@ def _next_header(read: Read) -> _Header | None:
     if block[257:263] == b"ustar\0" and block[345] != 0:
         name = f"{_text(block[345:500])}/{name}"
     return _Header(name, _number(block[124:136]), block[156:157])
+
+
+def _check_end(read: Read) -> None:
+    """A header that was lost looks like the end mark. Writers fill up with zeros behind the mark,
+    and with nothing else.
+    """
+    while data := read(_SKIP_BYTES):
+        if data.count(0) != len(data):
+            raise Failure(
+                "ArchiveInvalid",
+                "the archive goes on after its end: a header is damaged, or several archives were "
+                "joined; pack it anew as one",
+            )
 
 
 def _checksum_fits(block: bytes) -> bool:

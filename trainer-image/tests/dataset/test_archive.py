@@ -134,6 +134,13 @@ def damaged(data: bytes, at: int, value: int) -> bytes:
     return data[:at] + bytes([value]) + data[at + 1 :]
 
 
+def zeroed_header(data: bytes) -> bytes:
+    """A tar whose fourth header is lost, as a bad sector loses it: it looks like the end mark."""
+    at = data.index(list(GOOD)[3].encode())
+    assert at % 512 == 0
+    return data[:at] + bytes(512) + data[at + 512 :]
+
+
 def flipped_crc() -> bytes:
     data = zip_of(GOOD, zipfile.ZIP_STORED)
     at = data.index(b"IDAT") + 6
@@ -178,6 +185,19 @@ def stated_size(size: int) -> bytes:
         pytest.param(
             lambda: damaged(tar_of(GOOD), 1024, 65), "wrong checksum", id="tar-header-damaged"
         ),
+        pytest.param(lambda: zeroed_header(tar_of(GOOD)), "after its end", id="tar-header-zeroed"),
+        pytest.param(
+            lambda: gzip.compress(zeroed_header(tar_of(GOOD))),
+            "after its end",
+            id="tar-header-zeroed-in-gzip",
+        ),
+        pytest.param(lambda: tar_of(GOOD) + tar_of(ONE), "after its end", id="two-tars"),
+        pytest.param(
+            lambda: gzip.compress(tar_of(GOOD)) + gzip.compress(tar_of(ONE)),
+            "after its end",
+            id="two-tar-gz",
+        ),
+        pytest.param(lambda: tar_of(GOOD) + b"\0" * 9999 + b"x", "after its end", id="tar-tail"),
         pytest.param(lambda: tar_of(GOOD, mode="w:gz")[:-9], "damaged or truncated", id="gzip-cut"),
         pytest.param(
             lambda: damaged(gzip.compress(tar_of(GOOD)), -8 % len(gzip.compress(tar_of(GOOD))), 0),
@@ -312,6 +332,13 @@ def test_every_packing_gives_the_same_dataset(
     place: Place, pack: Callable[[dict[str, bytes]], bytes]
 ) -> None:
     assert place.run_archive(pack(GOOD))["digest"] == place.run_folder(GOOD)["digest"]
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 20, 4096])
+def test_zero_blocks_of_any_number_are_the_end(place: Place, blocks: int) -> None:
+    end = tar_of(GOOD).rstrip(b"\0")
+    data = end + bytes(-len(end) % 512 + 512 * blocks)
+    assert sum(place.run_archive(data)["items"].values()) == len(GOOD)
 
 
 def test_a_zip_written_without_the_utf8_flag_keeps_its_names(place: Place) -> None:
