@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { type ControlPlane, startControlPlane } from "./controlplane.ts";
 import { kubectl } from "./kubectl.ts";
-import { processesOf } from "./program.ts";
+import { processesOf, runningProgram } from "./program.ts";
 import { waitUntil } from "./wait.ts";
 
 const run = promisify(execFile);
@@ -72,6 +72,28 @@ describe("a control plane", () => {
     expect(await kubectl(controlPlane.kubeconfig, ["get", "namespaces", "-o", "name"])).toContain(
       "kept",
     );
+  });
+
+  test("is ready within seconds of the next start after etcd alone was killed", async () => {
+    const options = { name: "etcd-away", dir: join(root, "etcd-away"), daemon: true };
+    const controlPlane = await startControlPlane(options);
+    started.push(controlPlane);
+    await kubectl(controlPlane.kubeconfig, ["create", "namespace", "kept"]);
+    const before = await runningProgram(controlPlane.folder, "kube-apiserver");
+    await controlPlane.kill("etcd");
+    const isUnready = async () =>
+      !(await kubectl(controlPlane.kubeconfig, ["get", "--raw", "/readyz"]).then(
+        () => true,
+        () => false,
+      ));
+    await waitUntil(isUnready, { what: "an API server without etcd", timeoutMs: 60_000 });
+    const startedAt = performance.now();
+    const again = await startControlPlane(options);
+    expect(performance.now() - startedAt).toBeLessThan(30_000);
+    expect(await kubectl(again.kubeconfig, ["get", "namespaces", "-o", "name"])).toContain("kept");
+    expect(again.url).toBe(controlPlane.url);
+    // A new one: the longer etcd was away, the longer the old one would wait before it asks again.
+    expect(await runningProgram(controlPlane.folder, "kube-apiserver")).not.toBe(before);
   });
 
   test("leaves neither a process nor a file when it is stopped", async () => {

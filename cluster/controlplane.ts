@@ -93,6 +93,9 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const admin = await credentials(context);
   const controlPlane = handle(context, admin);
   try {
+    // An API server whose etcd was away for long asks for it again only every two minutes.
+    if ((await runningProgram(context.folder, "etcd")) === undefined)
+      await controlPlane.kill("kube-apiserver", "SIGTERM");
     for (const program of programs(options)) await controlPlane.start(program);
     await controlPlane.ready();
     return controlPlane;
