@@ -21,10 +21,10 @@ from .archive import Opened, open_archive
 from .checker import check_all
 from .fetch import Request, fetch
 from .findings import BadItem, Findings, canonical_digest
-from .folder import folder_members, resolved_inside
+from .folder import archive_inside, folder_members, resolved_inside
 from .imagefolder import ImageFolder
 from .importrun import HttpSource, ImportRun, import_run
-from .member import MAX_FILE_BYTES, UnreadableError
+from .member import MAX_FILE_BYTES, LostLinkError, UnreadableError, shown
 from .publish import DatasetWriter, LabelledItem
 from .splits import Member, Ratios, assign
 from .store import hex_of
@@ -173,6 +173,7 @@ class _Import:
         self._settings = settings
         self._progress = _Progress(reporter)
         self._unread: list[_File] = []
+        self._lost: set[str] = set()
         self._folders: set[str] = set()
 
     def run(self) -> dict[str, Any]:
@@ -205,6 +206,7 @@ class _Import:
                 root = self._settings.source_root
                 yield Opened(folder_members(path, root, limits.entries), None)
                 return
+            path = archive_inside(path, self._settings.source_root)
         with open_archive(path, limits) as opened:
             yield opened
 
@@ -245,6 +247,8 @@ class _Import:
             try:
                 yield member.path, member.read()
             except UnreadableError as error:
+                if isinstance(error, LostLinkError):
+                    self._lost.add(member.path)
                 self._unread.append(_File(member.path, b"", member.size, str(error), False))
 
     def _judge(self, files: list[_File]) -> Findings:
@@ -256,6 +260,12 @@ class _Import:
         for file in files:
             place = layout.place(file.path)
             if place is None:
+                if file.path in self._lost:
+                    raise Failure(
+                        "SourceNotFound",
+                        f"`{shown(file.path)}` is a link that leads nowhere, where a folder could be: "
+                        "correct or remove it",
+                    )
                 # A README or a list of labels is welcome; a picture that would go unused is told.
                 if file.is_image:
                     bad.append(BadItem(file.path, f"not at {layout.expected}"))

@@ -20,8 +20,19 @@ MAX_FILE_BYTES = 128 * 1024 * 1024
 _DRIVE = re.compile(r"[A-Za-z]:")
 # Control characters, line separators, and the marks that turn the reading direction.
 _INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-# What operating systems strew into folders.
-_LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
+# What operating systems and file systems strew into folders.
+_LITTER = frozenset(
+    {
+        "__macosx",
+        "icon\r",
+        "thumbs.db",
+        "desktop.ini",
+        "@eadir",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+    }
+)
 
 
 class Member(NamedTuple):
@@ -39,6 +50,21 @@ class Member(NamedTuple):
 
 class UnreadableError(Exception):
     """One file cannot be read; the message says why. The others can."""
+
+
+class LostLinkError(UnreadableError):
+    """It is a link that leads nowhere: what it stood for, a file or a folder, is unknown."""
+
+
+def is_litter(name: str) -> bool:
+    """Whether a name is left out without a word: hidden, or the litter of operating systems.
+
+    It is not looked at any further, so it may be as odd as it likes.
+    """
+    parts = name.split("/")
+    return ".." not in parts and any(
+        part.startswith(".") or part.casefold() in _LITTER for part in parts if part != "."
+    )
 
 
 def shown(text: str, units: int = 160) -> str:
@@ -90,12 +116,12 @@ class Names:
         Raises:
             Failure: `ArchiveInvalid`, and the message names the entry.
         """
+        if is_litter(name):
+            return None
         problem = _problem(name)
         if problem is not None:
             raise Failure("ArchiveInvalid", f"entry `{shown(name)}` {problem}")
         parts = [part for part in name.split("/") if part not in ("", ".")]
-        if any(part.startswith(".") or part.casefold() in _LITTER for part in parts):
-            return None
         if not parts:
             return None
         path = "/".join(parts)

@@ -123,6 +123,10 @@ def test_litter_of_operating_systems_is_left_out_silently(place: Place) -> None:
         "cat/.DS_Store": b"x",
         "dog/Thumbs.db": b"x",
         "dog/desktop.ini": b"x",
+        "cat/Icon\r": b"",
+        "$RECYCLE.BIN/S-1-5-21/0.png": b"x",
+        "System Volume Information/tracking.log": b"x",
+        "lost+found/": b"",
         ".ipynb_checkpoints/0.png": picture(5),
     }
     record = place.run_archive(zip_of({**GOOD, **litter}))

@@ -1,5 +1,6 @@
 """Whole imports: layouts, tolerance, reports, and ends of all kinds."""
 
+import errno
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from deeptrain_trainer.dataset.importer import Imported, import_folder, run_impo
 from deeptrain_trainer.dataset.store import StoredDataset, verify
 from deeptrain_trainer.failure import Failure, Stopped
 
+from .rights import as_ordinary_user
 from .samples import UID, Place, picture, pictures, tar_of, write_files
 from .test_fetch import serving
 
@@ -318,6 +320,87 @@ def test_a_loop_of_links_ends(place: Place) -> None:
     (folder / "cat" / "again").symlink_to("..")
     with pytest.raises(Failure, match="folder above"):
         place.run({"pvc": {"path": str(folder)}})
+
+
+def test_a_whole_claim_of_ext4_is_imported(place: Place) -> None:
+    write_files(place.source, GOOD)
+    (place.source / "lost+found").mkdir(mode=0)
+    with as_ordinary_user():
+        record = place.run({"pvc": {"path": str(place.source)}})
+    assert (sum(record["items"].values()), record["invalid"]) == (len(GOOD), 0)
+    assert concept_names(place) == ["cat", "dog"]
+
+
+def test_what_is_left_out_is_not_even_looked_at(place: Place) -> None:
+    folder = write_files(place.source / "photos", {**GOOD, "cat/Icon\r": b""})
+    # Emacs marks a file that is being edited so.
+    (folder / "cat" / ".#0.png").symlink_to("someone@host.1234:5678")
+    (folder / ".snapshot").symlink_to("/")
+    (folder / "dog" / ".cache").mkdir(mode=0)
+    with as_ordinary_user():
+        record = place.run({"pvc": {"path": str(folder)}})
+    assert (sum(record["items"].values()), record["invalid"]) == (len(GOOD), 0)
+
+
+def test_a_file_that_cannot_be_read_is_a_bad_item(place: Place) -> None:
+    folder = write_files(place.source / "photos", pictures({"cat": 30, "dog": 30}))
+    (folder / "cat" / "0.png").chmod(0)
+    (folder / "cat" / "gone.png").symlink_to("../annex/gone.png")
+    (folder / "README").write_text("closed")
+    (folder / "README").chmod(0)
+    with as_ordinary_user():
+        record = place.run({"pvc": {"path": str(folder)}})
+    assert (sum(record["items"].values()), record["invalid"]) == (59, 2)
+    assert place.reporter.report["badItems"] == [
+        {"path": "cat/0.png", "problem": "permission denied"},
+        {"path": "cat/gone.png", "problem": "a link that leads nowhere"},
+    ]
+
+
+@pytest.mark.parametrize("closed", ["photos", "photos/cat", "photos/cat/more", "archive"])
+@pytest.mark.parametrize("mode", [0, 0o400])
+def test_a_folder_that_cannot_be_read_is_named(place: Place, closed: str, mode: int) -> None:
+    write_files(place.source / "photos", {**GOOD, "cat/more/1.png": picture(1)})
+    (place.source / "archive").write_bytes(tar_of(GOOD))
+    path = place.source / ("archive" if closed == "archive" else "photos")
+    (place.source / closed).chmod(mode if closed != "archive" else 0)
+    with as_ordinary_user(), pytest.raises(Failure) as caught:
+        place.run({"pvc": {"path": str(path)}})
+    (place.source / closed).chmod(0o700)
+    assert (caught.value.reason, caught.value.exit_code) == ("SourceForbidden", 42)
+    assert closed in caught.value.message and "permission denied" in caught.value.message
+    assert place.left() == []
+
+
+def test_a_lost_link_where_a_folder_could_be_is_named(place: Place) -> None:
+    folder = write_files(place.source / "photos", GOOD)
+    (folder / "owl").symlink_to("../moved/owl")
+    with pytest.raises(Failure, match="`owl` is a link that leads nowhere") as caught:
+        place.run({"pvc": {"path": str(folder)}}, invalidPercent=50)
+    assert (caught.value.reason, caught.value.exit_code) == ("SourceNotFound", 42)
+
+
+def test_a_volume_that_does_not_answer_is_another_attempts_luck(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_files(place.source / "photos", GOOD)
+    real = os.open
+
+    def broken(path: Any, flags: int, *more: Any, **options: Any) -> int:
+        if str(path).endswith("dog/3.png"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path, flags, *more, **options)
+
+    monkeypatch.setattr(os, "open", broken)
+    with pytest.raises(Failure, match=r"`photos/dog/3.png` cannot be read") as caught:
+        place.run({"pvc": {"path": str(folder)}})
+    assert (caught.value.reason, caught.value.exit_code) == ("ImportFailed", 1)
+
+
+def test_a_pipe_is_no_archive(place: Place) -> None:
+    os.mkfifo(place.source / "pipe")
+    with pytest.raises(Failure, match="neither a folder nor a file"):
+        place.run({"pvc": {"path": str(place.source / "pipe")}})
 
 
 @pytest.mark.parametrize(

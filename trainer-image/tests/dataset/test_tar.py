@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeptrain_trainer.dataset.member import Names
+from deeptrain_trainer.dataset.member import Names, is_litter
 from deeptrain_trainer.dataset.tar import tar_members
 from deeptrain_trainer.failure import Failure
 
@@ -56,9 +56,7 @@ def test_reads_what_tarfile_writes(content: dict[str, bytes], kind: int) -> None
         wanted = {entry.name for entry in archive.getmembers()}
     assert set(found) <= wanted
     assert all(found[name] == content[name] for name in found)
-    hidden = {name for name in content if any(p.startswith(".") for p in name.split("/"))}
-    litter = {name for name in content if "desktop.ini" in name.casefold()}
-    assert set(found) == set(content) - hidden - litter
+    assert set(found) == {name for name in content if not is_litter(name)}
 
 
 @settings(deadline=None)
