@@ -121,7 +121,8 @@ def _walk(
 def _listed(folder: Path, root: Path) -> list[str]:
     # A folder that cannot be read is no bad item: nobody knows how many items are in it.
     try:
-        return sorted(os.listdir(folder))  # noqa: PTH208: names need a third of the memory of paths
+        # Names, because paths need three times their memory.
+        return sorted(os.listdir(folder))  # noqa: PTH208
     except OSError as error:
         raise _unreadable(folder, root, error) from error
 
