@@ -4,12 +4,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from math import inf
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from .augment import DRAWS, augment
 from .checkpoint import Checkpoint, Checkpoints
@@ -129,7 +131,7 @@ def load_batch(t: Training, step: int) -> Batch:
 def train_step(
     t: Training, pixels: NDArray[np.uint8], truth: NDArray[np.bool_], draws: NDArray[np.float32]
 ) -> float | None:
-    """One update. The loss, or None where loss or gradient are not finite: then the weights stay as they are."""
+    """One update. The loss, or None where loss, gradient or statistics are not finite: then the model stays as it is."""
     hyperparameters, device = t.run.hyperparameters, t.device.torch_device
     images = augment(
         torch.from_numpy(pixels).to(device),
@@ -139,15 +141,22 @@ def train_step(
     targets = torch.from_numpy(truth).to(device).float()
     set_lrate(t.optimizer, t.schedule.lrate_at(t.state.step))
     torch.manual_seed(derived_seed("dropout", t.run.seed, t.state.step))
+    # The forward pass itself moves batch-norm's statistics.
+    statistics = list(t.model.buffers())
+    before = [buffer.clone() for buffer in statistics]
     with t.device.autocast():
         logits = t.model(images)
     loss = classification_loss(logits.float(), targets, hyperparameters.logreg)
     t.optimizer.zero_grad()
     loss.backward()
     gradients = [p.grad for p in t.model.parameters() if p.grad is not None]
-    finite = torch.isfinite(loss) & torch.isfinite(torch.nn.utils.get_total_norm(gradients))
+    finite = torch.isfinite(loss) & torch.isfinite(get_total_norm(gradients))
+    # The largest instead of the Euclidean norm: a variance may be large, but its square must not overflow.
+    largest = get_total_norm([b for b in statistics if b.is_floating_point()], inf)
     t.state.step += 1
-    if not finite.item():
+    if not (finite & torch.isfinite(largest)).item():
+        for buffer, kept in zip(statistics, before, strict=True):
+            buffer.copy_(kept)
         return None
     t.optimizer.step()
     return loss.item()

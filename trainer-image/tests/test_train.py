@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import CONCEPTS, Recorder, RunFile
+from conftest import CONCEPTS, Recorder, RunFile, Unwritten
 from contract import assert_event, assert_record
 from safetensors.torch import load_file
 from stored import coloured, store, train_run
 
 from deeptrain_trainer import engine
+from deeptrain_trainer.checkpoint import Checkpoint
 from deeptrain_trainer.dataset.image import decode_rgb
 from deeptrain_trainer.engine import Training, run_training
 from deeptrain_trainer.export import exported_model
 from deeptrain_trainer.failure import Failure, Stopped
 from deeptrain_trainer.models import build_classifier
+from deeptrain_trainer.optimizer import momentum_of
 from deeptrain_trainer.pixels import Pixels
 from deeptrain_trainer.preprocess import Preprocess, open_session
 from deeptrain_trainer.run import train_run as typed
@@ -163,14 +165,60 @@ def test_three_steps_running_that_are_not_finite_diverge(
         run_training(t)
 
 
-def test_a_step_that_is_not_finite_changes_no_weight(prepared: Prepared) -> None:
+def poisoned(real: Callable[..., engine.Batch], *steps: int) -> Callable[..., engine.Batch]:
+    """The batches, those of the steps with a NaN in their brightness."""
+
+    def load(t: Training, step: int) -> engine.Batch:
+        pixels, truth, draws = real(t, step)
+        if step in steps:
+            draws[0, 5] = np.nan
+        return pixels, truth, draws
+
+    return load
+
+
+def test_a_step_that_is_not_finite_changes_nothing_of_the_model(prepared: Prepared) -> None:
     t = prepared()
     t.model.train()
-    pixels, truth, draws = engine.load_batch(t, 0)
-    draws[0, 5] = np.nan
-    before = {name: p.clone() for name, p in t.model.named_parameters()}
-    assert engine.train_step(t, pixels, truth, draws) is None
-    assert all(torch.equal(before[name], p) for name, p in t.model.named_parameters())
+    assert engine.train_step(t, *engine.load_batch(t, 0)) is not None
+    before = {name: value.clone() for name, value in t.model.state_dict().items()}
+    momentum = {name: value.clone() for name, value in momentum_of(t.model, t.optimizer).items()}
+    assert engine.train_step(t, *poisoned(engine.load_batch, 1)(t, 1)) is None
+    after = t.model.state_dict()
+    assert [name for name, value in before.items() if not torch.equal(value, after[name])] == []
+    for name, value in momentum_of(t.model, t.optimizer).items():
+        assert torch.equal(momentum[name], value)
+
+
+def test_statistics_that_overflow_are_not_kept(prepared: Prepared) -> None:
+    t = prepared()
+    t.model.train()
+    with torch.no_grad():
+        t.model.base.net.conv1.weight.mul_(1e22)  # finite, but the square of its output is not
+    assert engine.train_step(t, *engine.load_batch(t, 0)) is None
+    assert all(value.isfinite().all() for value in t.model.state_dict().values())
+
+
+def test_no_checkpoint_holds_what_is_not_finite(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(engine, "load_batch", poisoned(engine.load_batch, 0, 2, 3, 5))
+    t = prepared(num_epochs=2)
+    assert isinstance(t.checkpoints, Unwritten)
+    saved: list[int] = []
+    save = t.checkpoints.save
+
+    def look(checkpoint: Checkpoint) -> None:
+        for tensors in (checkpoint.model, checkpoint.optimizer, checkpoint.best):
+            assert all(value.isfinite().all() for value in tensors.values())
+        saved.append(checkpoint.step)
+        save(checkpoint)
+
+    monkeypatch.setattr(t.checkpoints, "save", look)
+    run_training(t)
+    assert saved == [1, 2, 3, 4, 5, 6, 6, 7, 8, 9, 10, 11, 12, 12]
+    assert t.state.history[-1]["validation"]["top1"] > 0
 
 
 def test_validation_loss_over_ten_times_the_first_diverges_if_training_loss_rose(
