@@ -33,6 +33,7 @@ export default defineConfig({
           exclude,
           testTimeout: 600_000,
           hookTimeout: 1_800_000,
+          globalSetup: "cluster/testclusters.ts",
           // One node: files in turn, in one process, so that they share a cluster (test/e2e/environment.ts).
           isolate: false,
           maxWorkers: 1,

@@ -67,6 +67,9 @@ state = "/run/containerd"
     conf_dir = "${folder}/cni.d"
   [${cri}.registry]
     config_path = "${folder}/mirrors"
+  [${cri}.containerd]
+    # Compressed layers lie in the registry beside it.
+    discard_unpacked_layers = true
   [${cri}.containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
     [${cri}.containerd.runtimes.runc.options]

@@ -5,9 +5,10 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { buildah } from "./buildah.ts";
 import { contextDigest, contextFiles, copyContext } from "./context.ts";
-import { cacheFolder } from "./folders.ts";
+import { diskRooms, shortage } from "./disk.ts";
+import { cacheFolder, clustersFolder } from "./folders.ts";
 import { withLock } from "./lock.ts";
-import { installImagePackages } from "./packages.ts";
+import { installImagePackages, UnfitMachine } from "./packages.ts";
 import { endProgram } from "./program.ts";
 import { registryName, registryProgram, startRegistry } from "./registry.ts";
 
@@ -22,6 +23,8 @@ export interface ImageSpec {
   /** Relative to the context. Default `Dockerfile`. */
   readonly dockerfile?: string;
   readonly buildArgs?: Readonly<Record<string, string>>;
+  /** What it takes unpacked, for an image so large that its first build should look for room before it starts. */
+  readonly gigabytes?: number;
   /** Where to push instead of the registry of our clusters: `host[:port][/path]`, logged in to with `buildah login`. */
   readonly registry?: string;
   readonly say?: (line: string) => void;
@@ -43,6 +46,7 @@ export async function buildImage(spec: ImageSpec): Promise<string> {
   return withLock(`image ${name}`, async () => {
     const built = spec.registry === undefined ? await builtBefore(name, key) : undefined;
     if (built !== undefined) return built;
+    await requireRoom(spec);
     spec.say?.(`building the image ${name}`);
     await mkdir(cacheFolder("tmp"), { recursive: true });
     const work = await mkdtemp(cacheFolder("tmp", "image-"));
@@ -65,6 +69,16 @@ export async function buildImage(spec: ImageSpec): Promise<string> {
       await rm(work, { recursive: true, force: true });
     }
   });
+}
+
+// Unpacked in buildah's storage and again on a node, compressed in the registry. Later builds share nearly all of it.
+async function requireRoom({ name, gigabytes = 0, registry }: ImageSpec): Promise<void> {
+  if (gigabytes === 0 || existsSync(repositoryFolder(name))) return;
+  const cache = { folder: cacheFolder(), gigabytes: 1.6 * gigabytes };
+  const node = { folder: clustersFolder(), gigabytes: 1.1 * gigabytes };
+  const rooms = await diskRooms(registry === undefined ? [cache, node] : [cache]);
+  const problem = shortage(`the image ${name}`, rooms);
+  if (problem !== undefined) throw new UnfitMachine(problem);
 }
 
 function buildFlags(buildArgs: Readonly<Record<string, string>>): string[] {
@@ -133,20 +147,13 @@ async function builtBefore(name: string, key: string): Promise<string | undefine
   const reference = await readFile(recordFile(name, key), "utf8").catch(() => undefined);
   if (reference === undefined) return undefined;
   const hex = reference.split("@sha256:")[1] ?? "";
-  const inRegistry = cacheFolder(
-    "registry",
-    "docker",
-    "registry",
-    "v2",
-    "repositories",
-    name,
-    "_manifests",
-    "revisions",
-    "sha256",
-    hex,
-    "link",
-  );
+  const inRegistry = join(repositoryFolder(name), "_manifests", "revisions", "sha256", hex, "link");
   return existsSync(inRegistry) ? reference : undefined;
+}
+
+// As the registry program lays out its storage.
+function repositoryFolder(name: string): string {
+  return cacheFolder("registry", "docker", "registry", "v2", "repositories", name);
 }
 
 async function rememberBuilt(name: string, key: string, reference: string): Promise<void> {

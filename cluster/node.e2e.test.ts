@@ -1,12 +1,15 @@
+import { existsSync } from "node:fs";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { cgroupFolders } from "./cgroup.ts";
 import { type Cluster, startCluster } from "./cluster.ts";
 import { clusterFolder } from "./folders.ts";
 import { baseImage, buildImage } from "./images.ts";
 import { applyObjects, kubectl } from "./kubectl.ts";
+import { cgroupName } from "./node.ts";
 import { processesOf } from "./program.ts";
 import { waitUntil } from "./wait.ts";
 
@@ -185,13 +188,13 @@ print(u.urlopen('https://kubernetes.default.svc/version', context=ca).status)`;
   test("leaves no process, link, control group or file when the cluster is stopped", async () => {
     const folder = clusterFolder(name);
     const { link } = cluster.network;
+    const groups = await cgroupFolders(cgroupName(name));
+    expect(groups.filter((group) => existsSync(group))).not.toEqual([]);
     await cluster.stop();
     expect(await processesOf(folder)).toEqual([]);
     expect(await readdir(join(folder, "..")).catch(() => [])).not.toContain(name);
     expect(await readdir("/sys/class/net")).not.toContain(link);
-    expect(await readdir("/sys/fs/cgroup/memory").catch(() => [])).not.toContain(
-      `deeptrain-${name}`,
-    );
+    expect(groups.filter((group) => existsSync(group))).toEqual([]);
     expect(await readFile("/proc/mounts", "utf8")).not.toContain(folder);
   });
 });
