@@ -77,6 +77,13 @@ export async function writeImageFolder(folder: string, counts: Counts): Promise<
   }
 }
 
+/** The photos that `writeImageFolder` puts into the test split. */
+export async function testPhotos(counts: Counts): Promise<Photo[]> {
+  const from = counts.train + counts.validation;
+  const found = concepts.map((concept) => photosOf(concept, from, from + counts.test));
+  return (await Promise.all(found)).flat();
+}
+
 /** Photos that are in no split of `writeImageFolder`, one for each of `wanted`: nobody trained on them. */
 export async function heldOutPhotos(counts: Counts, wanted: Concept[]): Promise<Photo[]> {
   const from = photosUsed(counts);
