@@ -1,7 +1,8 @@
-"""Checkpoints: safetensors and JSON, written whole or not at all, the last two kept.
+"""Checkpoints: safetensors and JSON, written whole or not at all, those of the last two steps kept.
 
-A checkpoint is a directory `step-<number>`. It is written under another name, its manifest last, synced and then
-renamed; one that is not what its manifest says is skipped.
+A checkpoint is a directory `step-<number>`, or `step-<number>-<again>` where that step was saved before. It is written
+under another name, its manifest last, synced and then renamed to a name that is free, so at no moment is there less
+than before; one that is not what its manifest says is skipped.
 """
 
 import hashlib
@@ -56,9 +57,13 @@ class Checkpoints:
         self._whole: Path | None = None
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Writes a checkpoint, then removes all but it and the one before."""
+        """Writes a checkpoint, then removes all but it and the one of the step before.
+
+        One that is there already, whole and with the same content, is left as it is.
+        """
+        if self._whole is not None and self._is_saved(self._whole, checkpoint):
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
-        final = self._folder / f"step-{checkpoint.step:010d}"
         temporary = self._folder / f".tmp-{checkpoint.step}-{os.getpid()}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
@@ -76,15 +81,13 @@ class Checkpoints:
                 digests[name] = _link(shared[0], temporary / name, shared[1])
             else:
                 digests[name] = write_synced(temporary / name, save(getattr(checkpoint, role)))
-        document = {"step": checkpoint.step, "bestEpoch": checkpoint.best_epoch, **checkpoint.state}
-        digests[_STATE] = write_synced(temporary / _STATE, json.dumps(document).encode())
-        manifest = {"format": _FORMAT, "inputsHash": self._inputs_hash, "files": digests}
-        write_synced(temporary / _MANIFEST, json.dumps(manifest).encode())
+        digests[_STATE] = write_synced(temporary / _STATE, _state(checkpoint))
+        write_synced(temporary / _MANIFEST, self._manifest(digests))
         sync_directory(temporary)
-        shutil.rmtree(final, ignore_errors=True)  # same step: written again, or a damaged one
+        final = self._free_name(checkpoint.step)
         temporary.rename(final)
         sync_directory(self._folder)
-        self._remove_all_but(final, self._whole)
+        self._remove_all_but(final, self._before(checkpoint.step))
         self._whole = final
 
     def load(self) -> Checkpoint | None:
@@ -113,6 +116,34 @@ class Checkpoints:
         """Removes them all: the artifact is published and nothing is left to resume."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _manifest(self, digests: dict[str, str]) -> bytes:
+        manifest = {"format": _FORMAT, "inputsHash": self._inputs_hash, "files": digests}
+        return json.dumps(manifest).encode()
+
+    def _is_saved(self, path: Path, checkpoint: Checkpoint) -> bool:
+        """Whether `path` is whole and holds this very content. Where the steps differ, nothing is read."""
+        if _step_of(path) != checkpoint.step:
+            return False
+        digests = {n: _sha256(save(getattr(checkpoint, role))) for role, n in _TENSORS.items()}
+        digests[_STATE] = _sha256(_state(checkpoint))
+        return _is_whole(path) and (path / _MANIFEST).read_bytes() == self._manifest(digests)
+
+    def _free_name(self, step: int) -> Path:
+        """Sorted by name, later ones come later."""
+        first = self._folder / f"step-{step:010d}"
+        there = sorted(self._folder.glob(f"{first.name}*"))
+        if not there:
+            return first
+        again = int(there[-1].name[len(first.name) + 1 :] or 0) + 1
+        return first.with_name(f"{first.name}-{again:04d}")
+
+    def _before(self, step: int) -> Path | None:
+        """The newest whole checkpoint of an earlier step."""
+        if self._whole is not None and _step_of(self._whole) < step:
+            return self._whole
+        earlier = (p for p in self._folder.glob("step-*") if _step_of(p) < step)
+        return next((p for p in sorted(earlier, reverse=True) if _is_whole(p)), None)
+
     def _shared_best(self, checkpoint: Checkpoint) -> tuple[Path, str] | None:
         """File and digest of the same best weights in the checkpoint before."""
         if self._whole is None or checkpoint.best_epoch == 0:
@@ -129,6 +160,27 @@ class Checkpoints:
                 shutil.rmtree(path, ignore_errors=True)
 
 
+def _step_of(path: Path) -> int:
+    return int(path.name.split("-")[1])
+
+
+def _state(checkpoint: Checkpoint) -> bytes:
+    document = {"step": checkpoint.step, "bestEpoch": checkpoint.best_epoch, **checkpoint.state}
+    return json.dumps(document).encode()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        _read(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The manifest and the files of a checkpoint, checked. Raises ValueError, KeyError or OSError."""
     manifest = json.loads((path / _MANIFEST).read_bytes())
@@ -136,7 +188,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         raise ValueError(f"format {manifest['format']} is not known")
     contents = {name: (path / name).read_bytes() for name in manifest["files"]}
     for name, digest in manifest["files"].items():
-        if hashlib.sha256(contents[name]).hexdigest() != digest:
+        if _sha256(contents[name]) != digest:
             raise ValueError(f"{name} is not what was written")
     return manifest, contents
 

@@ -1,7 +1,7 @@
 """Checkpoints are whole or not there, whatever breaks while they are written."""
 
-import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,22 +94,76 @@ def test_none_is_no_error(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path / "absent", HASH).load() is None
 
 
-CALLS: list[tuple[Any, str]] = [(os, "fsync"), (Path, "rename"), (Path, "mkdir")]
+def steps(folder: Path) -> list[int]:
+    """Steps of the checkpoints that can be loaded, the newest first, each found after the newer ones are gone."""
+    found = []
+    while (loaded := Checkpoints(folder, HASH).load()) is not None:
+        found.append(loaded.step)
+        shutil.rmtree(max(folder.glob("step-*")))
+    return found
 
 
-def calls_of_a_save(tmp_path: Path) -> int:
+def test_a_step_that_is_saved_again_unchanged_is_left_alone(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, HASH)
+    for step in (1, 2):
+        checkpoints.save(checkpoint(step))
+    files = sorted(tmp_path.rglob("*"))
+    written = [(path, path.stat().st_ino, path.stat().st_mtime_ns) for path in files]
+    checkpoints.save(checkpoint(2))
+    resumed = Checkpoints(tmp_path, HASH)
+    resumed.load()
+    resumed.save(checkpoint(2))
+    files = sorted(tmp_path.rglob("*"))
+    assert [(path, path.stat().st_ino, path.stat().st_mtime_ns) for path in files] == written
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+def test_a_step_that_is_saved_again_changed_keeps_the_one_before(
+    tmp_path: Path, resumes: bool
+) -> None:
+    checkpoints = Checkpoints(tmp_path, HASH)
+    for step in (1, 2):
+        checkpoints.save(checkpoint(step))
+    for best_epoch in range(2, 13):
+        if resumes:
+            checkpoints = Checkpoints(tmp_path, HASH)
+            checkpoints.load()
+        checkpoints.save(checkpoint(2, best_epoch))
+        loaded = Checkpoints(tmp_path, HASH).load()
+        assert loaded is not None and (loaded.step, loaded.best_epoch) == (2, best_epoch)
+        assert len(list(tmp_path.iterdir())) == 2
+    checkpoints.save(checkpoint(3))
+    assert steps(tmp_path) == [3, 2]
+
+
+def test_a_damaged_one_is_no_reason_to_save_nothing(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, HASH)
+    checkpoints.save(checkpoint(2))
+    (tmp_path / "step-0000000002" / "model.safetensors").write_bytes(b"")
+    checkpoints.save(checkpoint(2))
+    assert steps(tmp_path) == [2]
+
+
+CALLS: list[tuple[Any, str]] = [
+    (os, "fsync"),
+    (os, "link"),
+    (Path, "rename"),
+    (Path, "mkdir"),
+    (shutil, "rmtree"),
+]
+
+
+def calls_of(save: Callable[[], None]) -> int:
     """How many calls that may fail a save makes."""
     counter = Breaking(after=10_000)
-    checkpoints = Checkpoints(tmp_path, HASH)
-    checkpoints.save(checkpoint(1))
     with pytest.MonkeyPatch.context() as patch:
         counter.install(patch)
-        checkpoints.save(checkpoint(2))
+        save()
     return counter.calls
 
 
 class Breaking:
-    """The n-th call that changes the disk fails as on a full one."""
+    """The n-th call that changes the disk fails as on a full one, or as if the process were killed there."""
 
     def __init__(self, after: int) -> None:
         self.after, self.calls = after, 0
@@ -123,24 +177,57 @@ class Breaking:
         def call(*args: Any, **kwargs: Any) -> Any:
             self.calls += 1
             if self.calls == self.after:
-                raise OSError(errno.ENOSPC, "No space left on device")
+                raise Broken
             return real(*args, **kwargs)
 
         return call
 
 
-def test_whatever_call_fails_the_one_before_stays_whole(tmp_path: Path) -> None:
-    points = calls_of_a_save(tmp_path / "count")
+class Broken(BaseException):
+    """Nobody catches it."""
+
+
+# What was saved before, and what is being saved when it breaks: (step, best epoch).
+@pytest.mark.parametrize(
+    ("before", "broken"),
+    [
+        pytest.param([(1, 1)], (2, 1), id="the-second"),
+        pytest.param([(1, 1), (2, 1)], (3, 3), id="the-third"),
+        pytest.param([(1, 1), (2, 1)], (2, 2), id="the-same-step-again"),
+        pytest.param([(2, 1)], (2, 2), id="the-only-step-again"),
+        pytest.param([(1, 1), (2, 1), (2, 2)], (2, 3), id="the-same-step-a-third-time"),
+    ],
+)
+def test_whatever_call_fails_nothing_that_was_whole_is_lost(
+    tmp_path: Path, before: list[tuple[int, int]], broken: tuple[int, int]
+) -> None:
+    def begun(folder: Path) -> Checkpoints:
+        checkpoints = Checkpoints(folder, HASH)
+        for step, best_epoch in before:
+            checkpoints.save(checkpoint(step, best_epoch))
+        return checkpoints
+
+    count = begun(tmp_path / "count")
+    points = calls_of(lambda: count.save(checkpoint(*broken)))
     assert points > 5
     for after in range(1, points + 1):
         folder = tmp_path / str(after)
-        checkpoints = Checkpoints(folder, HASH)
-        checkpoints.save(checkpoint(1))
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="No space"):
+        checkpoints = begun(folder)
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Broken):
             Breaking(after).install(patch)
-            checkpoints.save(checkpoint(2))
-        loaded = Checkpoints(folder, HASH).load()
-        assert loaded is not None and loaded.step in (1, 2)
-        checkpoints.save(checkpoint(3))
+            checkpoints.save(checkpoint(*broken))
         newest = Checkpoints(folder, HASH).load()
-        assert newest is not None and newest.step == 3
+        assert newest is not None and (newest.step, newest.best_epoch) in (before[-1], broken)
+        looked_at = tmp_path / f"{after}-looked-at"
+        shutil.copytree(folder, looked_at)
+        earlier = [step for step, _ in before if step < newest.step]
+        assert max(earlier, default=newest.step) in steps(looked_at)
+        # Whether the process lives on or another one goes on: the next save makes it good.
+        goes_on = checkpoints if after % 2 else Checkpoints(folder, HASH)
+        goes_on.load()
+        goes_on.save(checkpoint(*broken))
+        saved = Checkpoints(folder, HASH).load()
+        assert saved is not None and (saved.step, saved.best_epoch) == broken
+        goes_on.save(checkpoint(broken[0] + 1))
+        assert len(list(folder.iterdir())) == 2
+        assert steps(folder) == [broken[0] + 1, broken[0]]
