@@ -131,7 +131,7 @@ def load_batch(t: Training, step: int) -> Batch:
 def train_step(
     t: Training, pixels: NDArray[np.uint8], truth: NDArray[np.bool_], draws: NDArray[np.float32]
 ) -> float | None:
-    """One update. The loss, or None where loss, gradient or statistics are not finite: then the model stays as it is."""
+    """One update. The loss, or None where loss, gradient or statistics are not finite: then the model is as before."""
     hyperparameters, device = t.run.hyperparameters, t.device.torch_device
     images = augment(
         torch.from_numpy(pixels).to(device),

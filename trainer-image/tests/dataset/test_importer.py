@@ -4,7 +4,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -552,29 +551,6 @@ def test_kill_9_leaves_nothing_under_a_digest_and_the_next_attempt_cleans_up(
     record = place.run({"pvc": {"path": str(place.source / "photos")}}, attempt=2)
     assert place.left() == [record["digest"].removeprefix("sha256:")]
     dataset_of(place, record)
-
-
-def test_kill_9_at_any_moment_of_publishing(place: Place) -> None:
-    """Wherever it is killed, what has a digest's name is whole."""
-    wanted = import_folder(
-        write_files(place.source / "photos", GOOD), place.source.parent / "other"
-    )
-    for delay_ms in range(0, 40, 4):
-        child = importing_until_published(place, delay_ms / 1000)
-        child.wait()
-        for name in place.left():
-            if not name.startswith("."):
-                assert name == wanted.digest.removeprefix("sha256:")
-                verify(place.datasets / name)
-        shutil.rmtree(place.datasets, ignore_errors=True)
-        place.datasets.mkdir()
-
-
-def importing_until_published(place: Place, delay: float) -> subprocess.Popen[str]:
-    child = importing(place, "nothing-waits")
-    time.sleep(delay)
-    child.kill()
-    return child
 
 
 @pytest.mark.parametrize(

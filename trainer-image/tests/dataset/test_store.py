@@ -5,7 +5,9 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import stat
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -216,6 +218,66 @@ def test_losing_the_race_to_publish_is_as_good_as_winning(
     verify(path)
     for digest in (split, other_split):
         assert StoredDataset.open(path, digest).items("test")
+
+
+CHANGES = frozenset({"open", "os.rename", "os.mkdir", "os.chmod", "os.remove", "os.rmdir"})
+
+
+def killed_at(change: int, datasets: Path, held_out: int) -> bool:
+    """Publishes in another process, which SIGKILL ends at its n-th change of the disk; whether it came so far."""
+    child = os.fork()
+    if child == 0:
+        left = change
+
+        def count(event: str, arguments: tuple[object, ...] = ()) -> None:
+            nonlocal left
+            reads = event == "open" and not int(str(arguments[2])) & (os.O_WRONLY | os.O_RDWR)
+            if event in CHANGES | {"fsync"} and not reads:
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        fsync = os.fsync
+
+        def counted(descriptor: int) -> None:
+            count("fsync")
+            fsync(descriptor)
+
+        os.fsync = counted
+        sys.addaudithook(count)
+        published(datasets, held_out=held_out)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+
+@pytest.mark.parametrize("before", ["nothing", "equal data", "damaged data"])
+def test_kill_9_at_any_moment_of_publishing(tmp_path: Path, before: str) -> None:
+    """Wherever it is killed, what has a digest's name is whole, and the next attempt succeeds."""
+    kills = 0
+    while True:
+        datasets = tmp_path / str(kills)
+        split = None
+        if before != "nothing":
+            path, split = published(datasets)
+            if before == "damaged data":
+                (path / "index.bin").write_bytes(b"damage")
+        was_killed = killed_at(kills + 1, datasets, held_out=6)
+        there = [path for path in datasets.glob("*") if not path.name.startswith(".")]
+        for path in there:
+            if (path / "index.bin").read_bytes() != b"damage":
+                verify(path)
+                if split is not None:
+                    assert len(StoredDataset.open(path, split).items("test")) == 4
+        path, other_split = published(datasets, held_out=6)
+        assert names(datasets) == [path.name]
+        verify(path)
+        assert len(StoredDataset.open(path, other_split).items("test")) == 6
+        if not was_killed:
+            break
+        kills += 1
+    assert kills > 25
 
 
 def test_directories_are_open_to_the_group_and_keep_its_mark(tmp_path: Path) -> None:
