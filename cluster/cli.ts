@@ -5,7 +5,13 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { binary } from "./binaries.ts";
-import { controlPlaneFolder, hasNode, removeCluster, startCluster } from "./cluster.ts";
+import {
+  controlPlaneFolder,
+  hasNode,
+  kubeconfigPath,
+  removeCluster,
+  startCluster,
+} from "./cluster.ts";
 import { startControlPlane } from "./controlplane.ts";
 import { clusterFolder, clustersFolder } from "./folders.ts";
 import { withLock } from "./lock.ts";
@@ -105,10 +111,6 @@ async function runKubectl({ name, rest }: Options): Promise<number> {
 
 async function clusterNames(): Promise<string[]> {
   return existsSync(clustersFolder()) ? readdir(clustersFolder()) : [];
-}
-
-function kubeconfigPath(name: string): string {
-  return join(controlPlaneFolder(name), "kubeconfig");
 }
 
 function say(line: string): void {

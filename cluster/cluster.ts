@@ -43,6 +43,11 @@ export function controlPlaneFolder(name: string): string {
   return join(clusterFolder(name), "control-plane");
 }
 
+/** Path of the administrator's kubeconfig of a cluster, whether or not it is there. */
+export function kubeconfigPath(name: string): string {
+  return join(controlPlaneFolder(name), "kubeconfig");
+}
+
 /** Says whether a cluster, running or not, has a node. */
 export function hasNode(name: string): boolean {
   return existsSync(join(clusterFolder(name), networkFile));

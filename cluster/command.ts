@@ -48,8 +48,12 @@ export function command(
 }
 
 /** Like `command`, but says whether it succeeded; for steps that are fine to find already done. */
-export async function succeeds(program: string, args: readonly string[]): Promise<boolean> {
-  return command(program, args).then(
+export async function succeeds(
+  program: string,
+  args: readonly string[],
+  options: CommandOptions = {},
+): Promise<boolean> {
+  return command(program, args, options).then(
     () => true,
     () => false,
   );

@@ -21,7 +21,9 @@ export async function operatorImage(target: Pick<Target, "image">): Promise<stri
 export async function trainerImage(target: Pick<Target, "image">): Promise<string> {
   const context = await trainerContext();
   const digest = await folderDigest(context);
-  return target.image({ name: "deeptrain/trainer", context, base: "python", digest });
+  // Its Python packages bring CUDA.
+  const gigabytes = 6.3;
+  return target.image({ name: "deeptrain/trainer", context, base: "python", digest, gigabytes });
 }
 
 /** What the trainer's Dockerfile copies, and itself. */

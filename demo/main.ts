@@ -4,9 +4,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ModelVersion } from "../api/modelversion.ts";
+import { UnfitMachine } from "../cluster/packages.ts";
 import { DEFAULT_NAMESPACE } from "../operator/manifests.ts";
 import { Client } from "../operator/runtime/client.ts";
-import { connect, loadConfiguration } from "../operator/runtime/connection.ts";
+import { connect } from "../operator/runtime/connection.ts";
 import { applyObjects, readManifests } from "./apply.ts";
 import { fetchArtifact } from "./artifact.ts";
 import { openClassifier } from "./classify.ts";
@@ -15,7 +16,9 @@ import { install } from "./install.ts";
 import { versionResource, watchUntilReady } from "./live.ts";
 import { heldOutPhotos, photosPerConcept } from "./photos.ts";
 import { photoServer } from "./photoserver.ts";
-import { chooseTarget, type Target, Unsuitable } from "./target.ts";
+import { chooseTarget, type Target } from "./target.ts";
+import { Unsuitable } from "./unsuitable.ts";
+import { whatNext } from "./whatnext.ts";
 
 const NAMESPACE = "deeptrain-demo";
 const example = join(import.meta.dirname, "..", "examples", "fashion-mnist");
@@ -42,7 +45,7 @@ async function demo(): Promise<void> {
   say(`using ${target.description}`);
   const images = await prepareImages(target);
 
-  const connection = await connect(() => loadConfiguration(target.kubeconfig));
+  const connection = await connect(target.configuration);
   const client = new Client(connection, { fieldManager: "deeptrain-demo" });
   try {
     step(`Operator in namespace ${DEFAULT_NAMESPACE}`);
@@ -76,7 +79,8 @@ async function demo(): Promise<void> {
   } finally {
     await client.close();
   }
-  whatNext(target);
+  step("Ready. What to try next");
+  say(whatNext(target, NAMESPACE, names.model));
 }
 
 async function classifyThree(
@@ -97,21 +101,11 @@ async function classifyThree(
   }
 }
 
-function whatNext(target: Target): void {
-  step("Ready. What to try next");
-  say(`  export KUBECONFIG=${target.kubeconfig}
-  kubectl -n ${NAMESPACE} get deepmodels,modelversions,datasets     # no kubectl? npm run kubectl -- get ...
-  kubectl -n ${NAMESPACE} describe deepmodel ${names.model}
-  kubectl explain deepmodel.spec.hyperparameters
-  kubectl -n ${NAMESPACE} patch deepmodel ${names.model} --type merge -p '{"spec":{"hyperparameters":{"num_epochs":4}}}'
-  kubectl -n ${NAMESPACE} get deepmodels -w                          # v2 trains while v1 stays available
-  npm run cluster:down                                         # removes the one-machine cluster`);
-}
-
 try {
   await demo();
 } catch (error) {
   const message = error instanceof Error ? error.message : String(error);
-  console.error(error instanceof Unsuitable ? `demo: ${message}` : `\ndemo: failed: ${message}`);
+  const isOneLine = error instanceof Unsuitable || error instanceof UnfitMachine;
+  console.error(isOneLine ? `demo: ${message}` : `\ndemo: failed: ${message}`);
   process.exitCode = 1;
 }
