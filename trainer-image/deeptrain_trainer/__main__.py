@@ -14,7 +14,7 @@ from typing import Any
 from .failure import EXIT_CRASHED, EXIT_PUBLISHED, EXIT_STOPPED, Failure, Stopped
 from .record import failed, write_record
 from .report import CA_FILE, TOKEN_FILE, Reporter, log
-from .run import read_run
+from .run import read_envelope, read_run
 from .signals import StopFlag
 from .surprise import failure_of
 from .tasks import perform
@@ -29,13 +29,14 @@ def main() -> int:
     parser.add_argument("--token", type=Path, default=TOKEN_FILE)
     arguments = parser.parse_args()
     stop = StopFlag()
+    # Even the record of a run file that is refused must say whose it is: else the operator does not read it.
+    envelope = read_envelope(arguments.run)
     document: dict[str, Any] = {}
     reporter: Reporter | None = None
     try:
         document = read_run(arguments.run)
-        task = "import" if document["task"] == "import" else "train"
-        envelope = (task, document["object"]["uid"], document["attempt"])
-        reporter = Reporter(*envelope, document.get("progressUrl"), arguments.ca, arguments.token)
+        url = document.get("progressUrl")
+        reporter = Reporter(**envelope, url=url, ca_file=arguments.ca, token_file=arguments.token)
         record, code = perform(document, reporter, stop.check), EXIT_PUBLISHED
     except Stopped as stopped:
         record, code = {"outcome": "stopped", **stopped.facts}, EXIT_STOPPED
@@ -45,8 +46,7 @@ def main() -> int:
         record, code = failed(failure_of(surprise, document)), EXIT_CRASHED
     if reporter is not None:
         reporter.close()
-        uid, attempt = document["object"]["uid"], document["attempt"]
-        record = {"task": task, "uid": uid, "attempt": attempt, **record}
+    record = {**envelope, **record}
     write_record(arguments.record, record)
     log({"type": "record", **record})
     return code

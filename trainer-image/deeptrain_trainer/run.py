@@ -8,6 +8,7 @@ from typing import Any
 from .failure import Failure
 
 _SCHEMA = Path(__file__).parent / "schema" / "run.json"
+_MAX_UID_CHARACTERS = 64
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,24 @@ class InspectRun:
     output: Path
 
 
+def read_envelope(path: Path) -> dict[str, Any]:
+    """`task`, `uid` and `attempt` of a record, as far as a run file tells them, be it refused or not. Never raises."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        document = None
+    given = document if isinstance(document, dict) else {}
+    target = given.get("object")
+    uid = target.get("uid") if isinstance(target, dict) else None
+    attempt = given.get("attempt")
+    is_number = isinstance(attempt, int) and not isinstance(attempt, bool) and attempt >= 1
+    return {
+        "task": "import" if given.get("task") == "import" else "train",
+        "uid": uid if isinstance(uid, str) and len(uid) <= _MAX_UID_CHARACTERS else "",
+        "attempt": attempt if is_number else 1,
+    }
+
+
 def read_run(path: Path) -> dict[str, Any]:
     """The run file as JSON that satisfies the schema. Raises Failure(InputInvalid) naming the field."""
     from jsonschema import Draft202012Validator
@@ -74,7 +93,7 @@ def read_run(path: Path) -> dict[str, Any]:
     # The schemas of the tasks are alternatives: judge by the one that is asked for, so that messages name a field.
     task = document.get("task") if isinstance(document, dict) else None
     alternatives = {s["properties"]["task"]["const"]: s for s in schema["oneOf"]}
-    if task not in alternatives:
+    if not isinstance(task, str) or task not in alternatives:
         raise Failure("InputInvalid", f"run file: task must be one of {', '.join(alternatives)}.")
     problem = best_match(Draft202012Validator(alternatives[task]).iter_errors(document))
     if problem is not None:

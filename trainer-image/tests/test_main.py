@@ -170,16 +170,37 @@ def test_surprises_are_1_and_say_what_they_mean(
         (lambda run: run | {"inputsHash": "sha256:xyz"}, "run file: inputsHash: "),
         (lambda run: run | {"threads": 0}, "run file: threads: "),
         (lambda run: run | {"hyperparameters": {"lrate": 1}}, "run file: hyperparameters: "),
-        (lambda run: "{", "cannot be read"),
-        (lambda run: [run], "task must be one of"),
+        (lambda run: run | {"task": ["train"]}, "task must be one of"),
     ],
 )
 def test_a_run_file_that_is_wrong_is_42(
     process: Process, run_file: RunFile, change: Any, want: str
 ) -> None:
-    code, record = process(change(run_file()))
+    code, record = process(change(run_file(attempt=3)))
     assert code == 42 and record["reason"] == "InputInvalid"
     assert want in record["message"]
+    assert (record["task"], record["uid"], record["attempt"]) == ("train", UID, 3)
+    assert_record(record)
+
+
+@pytest.mark.parametrize(
+    ("content", "want", "want_envelope"),
+    [
+        ("{", "cannot be read", ("train", "", 1)),
+        ([{"attempt": 2}], "task must be one of", ("train", "", 1)),
+        ({"task": "import", "attempt": 2}, "run file: ", ("import", "", 2)),
+        ({"task": "train", "object": {"uid": "u"}, "attempt": "7"}, "", ("train", "u", 1)),
+        ({"object": {"uid": 5}, "attempt": True}, "task must be", ("train", "", 1)),
+        ({"object": {"uid": "u" * 65}, "attempt": -1}, "task must be", ("train", "", 1)),
+    ],
+)
+def test_a_refused_run_file_is_answered_as_far_as_it_can_be_read(
+    process: Process, content: object, want: str, want_envelope: tuple[str, str, int]
+) -> None:
+    code, record = process(content)
+    assert code == 42 and record["reason"] == "InputInvalid" and want in record["message"]
+    assert (record["task"], record["uid"], record["attempt"]) == want_envelope
+    assert_record(record)
 
 
 def test_a_run_file_of_any_task_is_read(run_file: RunFile, tmp_path: Path) -> None:
