@@ -235,14 +235,31 @@ describe("an import", () => {
 
 describe("an input at fault", () => {
   test.each([
-    ["SourceNotFound", "http://data.test/photos.tar.gz: 404"],
-    ["ChecksumMismatch", "sha256 is 12, not 34"],
-    ["ArchiveInvalid", "the archive ends in the middle of a file"],
-    ["NoData", "no image was found"],
-  ])("%s: stalled at once, with the reason", (reason, text) => {
+    ["SourceNotFound", "http://data.test/photos.tar.gz: 404", "correct spec.source; "],
+    ["SourceForbidden", "leads to the loopback address 127.0.0.1", "another place in spec.source"],
+    ["DownloadFailed", "http://data.test/photos.tar.gz: HTTP 403", "what answers there"],
+    ["ChecksumMismatch", "sha256 is 12, not 34", "correct spec.source.http.sha256"],
+    [
+      "ArchiveInvalid",
+      "the archive ends in the middle of a file",
+      "correct the data at the source",
+    ],
+    ["ArchiveTooLarge", "more than 100 bytes", "divide it into several Datasets"],
+    ["NoData", "no image was found", "correct the data at the source"],
+    ["NoPositives", "no usable item shows owl", "correct the data at the source"],
+    ["ConceptsMismatch", "missing in the data: owl", "correct spec.concepts"],
+    ["InputInvalid", "spec.splits.ratios: they add up to 1.1", "correct the spec"],
+    ["InvalidDataToleranceExceeded", "7 of 20", "raise spec.tolerance.invalidPercent"],
+  ])("%s: stalled at once, with the reason and what to do", (reason, text, cure) => {
     const plan = endedBy({ code: 42, message: refusedRecord(reason, text) });
     expect(ready(plan)).toBe(`False ${reason}`);
     expect(message(plan)).toContain(text);
+    expect(message(plan)).toContain(cure);
+    expect(message(plan).includes("invalidPercent")).toBe(
+      reason === "InvalidDataToleranceExceeded",
+    );
+    // What is corrected behind the same spec is imported when it is asked for: the message must say so.
+    expect(message(plan).includes("deeptrain.dev/retry")).toBe(reason !== "ArchiveTooLarge");
     const again = planned(world({ dataset: dataset({ status: plan.status }), now: at(9999) }));
     expect([again.effects, again.status]).toEqual([[], plan.status]);
   });
@@ -255,6 +272,19 @@ describe("an input at fault", () => {
       }),
     });
     expect(message(plan)).toMatch(/7 of 20.*train\/cat\/broken\.png: does not decode/);
+  });
+
+  test("however much is wrong, what to do is said", () => {
+    const badItems = Array.from({ length: 5 }, (_, n) => ({
+      path: `${n}${"p".repeat(199)}`,
+      problem: "x".repeat(120),
+    }));
+    const plan = endedBy({
+      code: 42,
+      message: refusedRecord("InvalidDataToleranceExceeded", "7 of 20", { badItems }),
+    });
+    expect(message(plan)).toHaveLength(1024);
+    expect(message(plan)).toMatch(/^7 of 20.*; raise spec\.tolerance\..* to a new value$/);
   });
 
   test("a mended source is imported on a retry, as the next attempt", () => {

@@ -6,7 +6,7 @@ import type { Dataset, DatasetReport, DatasetStatus } from "../../api/dataset.ts
 import { annotation } from "../../api/group.ts";
 import { importInputsHash } from "../../api/inputs.ts";
 import { BUDGET, backoffAfter } from "./attempts.ts";
-import { condition, isTrue, type Outcome } from "./conditions.ts";
+import { condition, isTrue, MESSAGE_MAX_CHARS, type Outcome, oneLine } from "./conditions.ts";
 import { datasetStatus, transition } from "./datasetstatus.ts";
 import { type ImportFailure, importFailure } from "./importfailure.ts";
 import { importJob, importJobName } from "./importjob.ts";
@@ -314,6 +314,8 @@ const failed = (world: DatasetWorld, current: Import, failure: ImportFailure): S
   const known = kept(dataset);
   if (failure.retry === "never" || counted >= BUDGET) {
     const budget = failure.retry === "never" ? "" : ` (attempt ${counted} of ${BUDGET}, the last)`;
+    // What to do must not be what is cut off.
+    const ending = `${budget}; ${failure.cure ?? retryHint}`;
     return {
       standing: {
         ...known,
@@ -321,7 +323,7 @@ const failed = (world: DatasetWorld, current: Import, failure: ImportFailure): S
         outcome: {
           is: "failed",
           reason: failure.reason,
-          message: `${failure.message}${budget}; ${failure.cure ?? retryHint}`,
+          message: `${oneLine(failure.message, MESSAGE_MAX_CHARS - ending.length)}${ending}`,
         },
       },
       effects: [],

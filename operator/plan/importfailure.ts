@@ -1,6 +1,7 @@
 // Why an import failed, in the words of its record where there is one.
 
-import { exitCode } from "../../api/reasons.ts";
+import { annotation } from "../../api/group.ts";
+import { exitCode, type Reason } from "../../api/reasons.ts";
 import type { ImportRecord } from "../../api/record.ts";
 import { type Failure, failureOf, type JobEnd } from "./podstate.ts";
 
@@ -31,11 +32,27 @@ export const importFailure = (end: JobEnd, record: ImportRecord | undefined): Im
     reason: record.reason,
     message: `${record.message}${firstBadItems(record)}`,
     retry: atFault ? "never" : failure.retry,
-    ...(atFault ? { cure: inputCure } : {}),
+    ...(atFault ? { cure: cures[record.reason] ?? inputCure } : {}),
   };
 };
 
-const inputCure = "correct the data or spec, or raise spec.tolerance.invalidPercent";
+const again = `set the annotation ${annotation.retry} to a new value`;
+const mend = `correct the data at the source, then ${again}`;
+const inputCure = `correct the spec; or ${mend}`;
+
+/** A changed spec is imported by itself; data that changed behind the same spec must be asked for. */
+const cures: Partial<Record<Reason, string>> = {
+  InvalidDataToleranceExceeded: `raise spec.tolerance.invalidPercent; or ${mend}`,
+  DownloadFailed: `correct spec.source, or what answers there, then ${again}`,
+  SourceNotFound: `correct spec.source; or put the data there, then ${again}`,
+  SourceForbidden: `name another place in spec.source; or open this one, then ${again}`,
+  ChecksumMismatch: `correct spec.source.http.sha256; or put the right archive there, then ${again}`,
+  ArchiveInvalid: mend,
+  ArchiveTooLarge: "make the source smaller, or divide it into several Datasets",
+  NoData: mend,
+  NoPositives: mend,
+  ConceptsMismatch: `correct spec.concepts; or ${mend}`,
+};
 
 const firstBadItems = ({ badItems }: Extract<ImportRecord, { outcome: "failed" }>): string =>
   badItems === undefined || badItems.length === 0
