@@ -44,7 +44,9 @@ function readerPod(name: string, image: string, subPath: string): Manifest {
   };
 }
 
-const ArtifactManifest = z.looseObject({ files: z.array(z.looseObject({ path: z.string() })) });
+const ArtifactManifest = z.looseObject({
+  files: z.array(z.looseObject({ path: z.string(), digest: z.string() })),
+});
 const Ready = z.looseObject({
   status: z
     .looseObject({
@@ -53,7 +55,7 @@ const Ready = z.looseObject({
     .optional(),
 });
 
-/** Writes the artifact's files below `folder`. Throws where the manifest is not the one that the status names. */
+/** Writes the artifact's files below `folder`. Throws where they are not those that the status names. */
 export async function fetchArtifact(
   { client, connection }: { client: Client; connection: Connection },
   version: ModelVersion,
@@ -70,21 +72,37 @@ export async function fetchArtifact(
       const { status } = Ready.parse((await client.get(podResource, { namespace, name })) ?? {});
       return status?.conditions?.some((c) => c.type === "Ready" && c.status === "True") ?? false;
     });
-    const fetchFile = (file: string) => throughProxy(connection, namespace, name, file);
-    const manifest = await fetchFile("manifest.json");
-    const digest = `sha256:${createHash("sha256").update(manifest).digest("hex")}`;
-    if (digest !== artifact.digest)
-      throw new Error(`manifest.json: ${digest}, expected ${artifact.digest}`);
-    const { files } = ArtifactManifest.parse(JSON.parse(manifest.toString("utf8")));
-    for (const file of ["manifest.json", ...files.map(({ path }) => path)]) {
+    const read = (file: string) => throughProxy(connection, namespace, name, file);
+    for (const [file, content] of await verifiedFiles(read, artifact.digest)) {
       await mkdir(dirname(join(folder, file)), { recursive: true });
-      await writeFile(join(folder, file), await fetchFile(file));
+      await writeFile(join(folder, file), content);
     }
   } finally {
     if (pod !== undefined) {
       await client.delete(podResource, { namespace, name }, { uid: pod.metadata.uid });
     }
   }
+}
+
+/**
+ * The manifest and all files that it names. Throws where one is not what was published: the status holds the manifest's digest,
+ * the manifest those of the files.
+ */
+export async function verifiedFiles(
+  read: (file: string) => Promise<Buffer>,
+  manifestDigest: string,
+): Promise<Map<string, Buffer>> {
+  const verified = async (file: string, expected: string): Promise<Buffer> => {
+    const content = await read(file);
+    const digest = `sha256:${createHash("sha256").update(content).digest("hex")}`;
+    if (digest !== expected) throw new Error(`${file}: ${digest}, expected ${expected}`);
+    return content;
+  };
+  const manifest = await verified("manifest.json", manifestDigest);
+  const found = new Map([["manifest.json", manifest]]);
+  const { files } = ArtifactManifest.parse(JSON.parse(manifest.toString("utf8")));
+  for (const { path, digest } of files) found.set(path, await verified(path, digest));
+  return found;
 }
 
 async function throughProxy(

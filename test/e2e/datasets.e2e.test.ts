@@ -6,6 +6,7 @@ import { STORE_CLAIM } from "../../api/group.ts";
 import { applyObjects } from "../../demo/apply.ts";
 import { heldOutPhotos } from "../../demo/photos.ts";
 import { confined, hardened } from "../../demo/photoserver.ts";
+import { tarGz } from "../../demo/tar.ts";
 import { photoArchive } from "./archive.ts";
 import { type Environment, environment } from "./environment.ts";
 import {
@@ -17,7 +18,6 @@ import {
   type Objects,
   objectsIn,
 } from "./objects.ts";
-import { tarGz } from "./tar.ts";
 
 const counts = { train: 8, validation: 2, test: 2 };
 

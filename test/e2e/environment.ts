@@ -4,11 +4,10 @@
 import { binary } from "../../cluster/binaries.ts";
 import { type Cluster, startCluster } from "../../cluster/cluster.ts";
 import { command } from "../../cluster/command.ts";
-import { baseImage, buildImage } from "../../cluster/images.ts";
 import { applyObjects } from "../../demo/apply.ts";
 import { operatorImage, trainerImage } from "../../demo/images.ts";
 import { install } from "../../demo/install.ts";
-import type { ImageRequest } from "../../demo/target.ts";
+import { clusterImage, type ImageRequest } from "../../demo/target.ts";
 import { DEFAULT_NAMESPACE, type Installation } from "../../operator/manifests.ts";
 import { Client } from "../../operator/runtime/client.ts";
 import { type Connection, connect, loadConfiguration } from "../../operator/runtime/connection.ts";
@@ -35,10 +34,7 @@ export function environment(): Promise<Environment> {
 async function start(): Promise<Environment> {
   const say = (line: string): void => console.log(line);
   const cluster = await startCluster({ name: "e2e", say });
-  const images = {
-    image: async ({ name, context, base }: ImageRequest) =>
-      buildImage({ name, context, buildArgs: { BASE: await baseImage(base, say) }, say }),
-  };
+  const images = { image: (request: ImageRequest) => clusterImage(request, say) };
   const installation: Installation = {
     namespace: DEFAULT_NAMESPACE,
     operatorImage: await operatorImage(images),
