@@ -5,10 +5,17 @@ import type { Attempt } from "../../api/modelversion.ts";
 import { attemptEnd, inspectionEnd } from "./attemptend.ts";
 import { ended } from "./attemptoutcome.ts";
 import type { Outcome } from "./conditions.ts";
-import type { Job, Pod } from "./kubernetes.ts";
+import type { Job } from "./kubernetes.ts";
 import { placementDigest, placementOf } from "./placement.ts";
 import { type Effect, isOwnedBy, type Refusal } from "./plan.ts";
-import { eventsDueMs, type PodFacts, podState, stuckPod } from "./podstate.ts";
+import {
+  eventsDueMs,
+  type PodFacts,
+  podState,
+  STUCK_AGAIN_MS,
+  stuckDueMs,
+  stuckPod,
+} from "./podstate.ts";
 import { isOneNode } from "./store.ts";
 import { type AttemptInputs, inspectJob, inspectJobName } from "./trainingjob.ts";
 import {
@@ -52,15 +59,16 @@ export const follow = (
       ? inspect(world, wish, model, before, facts, "complete")
       : ended(world, wish, before, facts, end);
   }
-  const stuck = stuckPod(pods, now);
+  const stuck = stuckPod(pods, now, "training");
   if (stuck !== undefined) return nodeLost(before, seen, stuck);
+  const dueMs = stuckDueMs(pods);
   const why = stopReason(world, wish, seen, state.is, job);
   if (why !== undefined || seen.reason === "Stopping") {
-    return stopping(before, { ...seen, reason: "Stopping" }, deletion(job), why);
+    return stopping(before, { ...seen, reason: "Stopping" }, deletion(job), why, dueMs);
   }
   switch (state.is) {
     case "stopping":
-      return stopping(before, seen, [], "its Job is being deleted");
+      return stopping(before, seen, [], "its Job is being deleted", dueMs);
     case "waiting": {
       const message =
         state.reason === "Starting" ? starting(seen) : `attempt ${seen.number}: ${state.message}`;
@@ -84,30 +92,21 @@ export const follow = (
           outcome: working("Training", runningMessage(running, wish)),
         },
         effects: [],
-        ...(pods.some(isBeingDeleted) ? { nextMs: REFUSED_AGAIN_MS } : {}),
+        ...(dueMs === undefined ? {} : { nextMs: dueMs }),
       };
     }
   }
 };
 
-const isBeingDeleted = ({ metadata }: Pod): boolean => metadata.deletionTimestamp !== undefined;
-
 /** Another pod beside it might write into the same directory: somebody must say that this one is dead. */
-const nodeLost = (
-  before: VersionStanding,
-  attempt: Attempt,
-  { name, node }: { name: string; node: string },
-): Step => ({
+const nodeLost = (before: VersionStanding, attempt: Attempt, stuck: string): Step => ({
   standing: {
     ...before,
     attempts: replaced(before.attempts, attempt),
-    outcome: working(
-      "PodLost",
-      `attempt ${attempt.number}: pod ${name} does not end; once node ${node} is surely off, delete the pod with --force and the training goes on`,
-    ),
+    outcome: working("PodLost", `attempt ${attempt.number}: ${stuck}`),
   },
   effects: [],
-  nextMs: REFUSED_AGAIN_MS,
+  nextMs: STUCK_AGAIN_MS,
 });
 
 const waitingAttempt = (
@@ -157,6 +156,7 @@ const stopping = (
   attempt: Attempt,
   effects: Effect[],
   why: string | undefined,
+  nextMs?: number,
 ): Step => ({
   standing: {
     ...before,
@@ -167,6 +167,7 @@ const stopping = (
     ),
   },
   effects,
+  ...(nextMs === undefined ? {} : { nextMs }),
 });
 
 /** The Job is gone: we deleted it, or somebody did, or it was kept long enough while nobody looked. */
@@ -182,7 +183,7 @@ const withoutJob = (
     remains.is &&
     ownJob(world, inspectJobName(world.version.metadata.name, attempt.number)) === undefined
   ) {
-    return { ...stopping(before, attempt, remains.effects, undefined), nextMs: AGAIN_MS };
+    return stopping(before, attempt, remains.effects, undefined, AGAIN_MS);
   }
   if (attempt.reason === "Stopping") {
     const end = { is: "stopped" as const, reason: wish.is === "stop" ? wish.reason : undefined };

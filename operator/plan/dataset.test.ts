@@ -159,6 +159,28 @@ describe("an import", () => {
     expect(plan.effects).toEqual([]);
   });
 
+  test("a pod whose node is lost: said, with what to do, and looked at again", () => {
+    const dying = (seconds: number, given: Partial<DatasetWorld> = {}) =>
+      planned(
+        world({
+          dataset: dataset({ status: begun }),
+          jobs: [job(first, { owner })],
+          pods: [
+            pod({ job: first, running: true, meta: { deletionTimestamp: at(200 - seconds) } }),
+          ],
+          ...given,
+        }),
+      );
+    expect([ready(dying(10)), dying(10).nextMs]).toEqual(["Unknown Importing", 30_000]);
+    const lost = dying(7200);
+    expect([ready(lost), lost.effects]).toEqual(["Unknown PodLost", []]);
+    expect(message(lost)).toMatch(/node-1.*--force.*import/);
+    expect(lost.nextMs).toBe(30_000);
+    const stopping = { jobs: [job(first, { owner, meta: { deletionTimestamp: T0 } })] };
+    expect(dying(10, stopping).nextMs).toBe(30_000);
+    expect(ready(dying(90, stopping))).toBe("Unknown PodLost");
+  });
+
   test("completes with its record and the report that fits it", () => {
     const data = report();
     const status = imported(data);

@@ -21,7 +21,15 @@ import {
   type Refusal,
   type Settings,
 } from "./plan.ts";
-import { eventsDueMs, isFinished, type JobEnd, podState } from "./podstate.ts";
+import {
+  eventsDueMs,
+  isFinished,
+  type JobEnd,
+  podState,
+  STUCK_AGAIN_MS,
+  stuckDueMs,
+  stuckPod,
+} from "./podstate.ts";
 import { importRecord } from "./record.ts";
 import { datasetProblem } from "./specproblem.ts";
 import { isOneNode, storeClaim } from "./store.ts";
@@ -246,17 +254,18 @@ const follow = (world: DatasetWorld, begun: Import): Step => {
     effects: [],
     ...(nextMs === undefined ? {} : { nextMs }),
   });
+  if (state.is === "ended") return ended(world, current, state.end);
+  const stuck = stuckPod(pods, now, "import");
+  if (stuck !== undefined) return working("PodLost", stuck, STUCK_AGAIN_MS);
   switch (state.is) {
     case "waiting": {
       const reason = state.reason === "Starting" ? "Importing" : state.reason;
       return working(reason, state.message, eventsDueMs(job, pods, now));
     }
     case "running":
-      return working("Importing", "the data are being imported");
+      return working("Importing", "the data are being imported", stuckDueMs(pods));
     case "stopping":
-      return working("Importing", "the import is ending");
-    case "ended":
-      return ended(world, current, state.end);
+      return working("Importing", "the import is ending", stuckDueMs(pods));
   }
 };
 

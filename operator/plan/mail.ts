@@ -9,27 +9,50 @@ export interface Mail {
   receivedAt: string;
 }
 
+/** What a status tells of its run. */
+export interface Shown {
+  /** Attempt of the newest report in it. */
+  attempt?: number | undefined;
+  epoch?: number | undefined;
+  phase?: string | undefined;
+}
+
 /** Between two writes of mere progress to one object. */
 export const PROGRESS_EVERY_MS = 10_000;
+/** Between two writes for news of one run, however often it has any. */
+export const NEWS_EVERY_MS = 1_000;
 
-const steady = new Set<string>(["step", "import"]);
+/** A status tells something else after this: another attempt, phase or epoch, not merely how far it is. */
+const isNews = ({ report }: Mail, shown: Shown): boolean => {
+  if (report.task === "import") return isAwaited(report) || report.event.phase !== shown.phase;
+  if (report.attempt !== shown.attempt) return true;
+  const { event } = report;
+  if (event.type === "phase") return event.phase !== shown.phase;
+  return event.type === "epoch" && event.epoch > (shown.epoch ?? 0);
+};
 
-/** How far a run is may wait its turn; everything else (epochs, phases, checkpoints, reports) is told at once. */
-const isUrgent = ({ report }: Mail): boolean => !steady.has(report.event.type);
+type ImportReport = Extract<ProgressReport, { task: "import" }>;
+type Awaited = ImportReport & { event: Extract<ImportReport["event"], { type: "report" }> };
+
+/** Its sender waits until it is in the status: without it there is no outcome. */
+export const isAwaited = (report: ProgressReport): report is Awaited =>
+  report.task === "import" && report.event.type === "report";
 
 /** True where a newer report of the same run says all that the older one said. */
 export const replaces = (newer: ProgressReport, older: ProgressReport): boolean =>
   newer.attempt === older.attempt &&
   newer.event.type === older.event.type &&
-  steady.has(newer.event.type);
+  newer.event.type !== "epoch";
 
 /** Milliseconds until these reports should be written: 0 for now, undefined where there are none. */
 export const dueInMs = (
   mails: readonly Mail[],
+  shown: Shown,
   lastWrittenMs: number | undefined,
   nowMs: number,
 ): number | undefined => {
   if (mails.length === 0) return undefined;
-  if (lastWrittenMs === undefined || mails.some(isUrgent)) return 0;
-  return Math.max(0, lastWrittenMs + PROGRESS_EVERY_MS - nowMs);
+  if (lastWrittenMs === undefined) return 0;
+  const everyMs = mails.some((mail) => isNews(mail, shown)) ? NEWS_EVERY_MS : PROGRESS_EVERY_MS;
+  return Math.max(0, lastWrittenMs + everyMs - nowMs);
 };

@@ -472,6 +472,13 @@ describe("running", () => {
     expect([ready(lost), lost.effects]).toEqual(["Unknown PodLost", []]);
     expect(message(lost)).toMatch(/node-1.*--force/);
     expect(lost.status.attempts).toMatchObject([{ state: "Running" }]);
+    // Its Job is being deleted: nothing else would make us look again.
+    const going = {
+      status: running(),
+      jobs: [job("pets-v1-a1", { meta: { deletionTimestamp: T0 } })],
+    };
+    expect(planned(world({ ...going, pods: [dying(10)] })).nextMs).toBe(30_000);
+    expect(ready(planned(world({ ...going, pods: [dying(90)] })))).toBe("Unknown PodLost");
   });
 
   test("nothing reported for two minutes is shown, and changes nothing else", () => {

@@ -49,8 +49,6 @@ export interface Plan<Status> {
   effects: Effect[];
   /** The whole status that should be; undefined: leave it as it is. */
   status?: Status;
-  /** True where the only change is progress, which may wait its turn behind lifecycle writes. */
-  progressOnly?: boolean;
   /** For transitions only; recorded after the status is written. */
   events: EventNote[];
   /** When to look again although nothing changed, in milliseconds from now. */

@@ -86,19 +86,32 @@ const isDisrupted = (pod: Pod): boolean =>
 /** A pod that should have ended so long ago has a node that does not answer. */
 const STUCK_AFTER_MS = 60_000;
 
-/** The name and node of a pod that does not end although its grace period is over; undefined where there is none. */
+/** While a pod is being deleted, it is looked at again after so long: nothing tells that its node is gone. */
+export const STUCK_AGAIN_MS = 30_000;
+
+/** What to do about a pod that does not end although its grace period is over; undefined where there is none. */
 export const stuckPod = (
   pods: readonly Pod[],
   now: string,
-): { name: string; node: string } | undefined => {
+  task: "training" | "import",
+): string | undefined => {
   const pod = pods.find(
-    ({ metadata, ...rest }) =>
-      metadata.deletionTimestamp !== undefined &&
-      isLeft({ metadata, ...rest }) &&
-      Date.parse(now) - Date.parse(metadata.deletionTimestamp) >= STUCK_AFTER_MS,
+    (each) =>
+      isBeingDeleted(each) &&
+      isLeft(each) &&
+      Date.parse(now) - Date.parse(each.metadata.deletionTimestamp ?? now) >= STUCK_AFTER_MS,
   );
-  return pod && { name: pod.metadata.name, node: pod.spec.nodeName ?? "unknown" };
+  return (
+    pod &&
+    `pod ${pod.metadata.name} does not end; once node ${pod.spec.nodeName ?? "unknown"} is surely off, delete the pod with --force and the ${task} goes on`
+  );
 };
+
+/** When to look at pods again of which one is being deleted, in milliseconds; undefined where none is. */
+export const stuckDueMs = (pods: readonly Pod[]): number | undefined =>
+  pods.some((pod) => isBeingDeleted(pod) && isLeft(pod)) ? STUCK_AGAIN_MS : undefined;
+
+const isBeingDeleted = ({ metadata }: Pod): boolean => metadata.deletionTimestamp !== undefined;
 
 /** True where the reason for waiting is in events alone. */
 export const wantsEvents = (job: Job, pods: readonly Pod[], now: string): boolean => {

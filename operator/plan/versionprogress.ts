@@ -28,6 +28,13 @@ export type Told = Pick<
 
 const parts = ["progress", "reported", "history", "checkpoint", "concepts", "metric"] as const;
 
+/** A status without what only reports move. */
+export const withoutProgress = (status: ModelVersionStatus): unknown => {
+  const { progress: _, reported: __, history: ___, checkpoint: ____, ...rest } = status;
+  const { concepts: _____, metric: ______, ...lifecycle } = rest;
+  return lifecycle;
+};
+
 /** What was told until now. */
 export const toldBefore = (status: ModelVersionStatus | undefined): Told => {
   const told: Told = {};
