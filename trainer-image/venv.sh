@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the trainer's virtual environment in the cache, once for each set of requirements, and prints its path.
-# Needs bash, flock and Python 3.11 or newer with venv. Messages go to stderr.
+# Needs bash, flock and Python 3.11 or newer; Debian's lacks venv, which root installs. Messages go to stderr.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -14,6 +14,20 @@ if [ -e "$venv/bin/python" ]; then
   exit 0
 fi
 
+# Debian has ensurepip, without which there is no venv, in a package of its own.
+has_venv() {
+  if "$python" -c 'import ensurepip, venv' 2>/dev/null; then return; fi
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "trainer: installing python3-venv" >&2
+    export DEBIAN_FRONTEND=noninteractive PATH="$PATH:/usr/sbin:/sbin"
+    { apt-get update -qq &&
+      apt-get install -o DPkg::Lock::Timeout=300 -y -qq --no-install-recommends python3-venv; } >&2 || true
+    if "$python" -c 'import ensurepip, venv' 2>/dev/null; then return; fi
+  fi
+  echo "trainer: $python has no venv: install python3-venv (or uv)" >&2
+  exit 1
+}
+
 mkdir -p "$cache"
 exec 9>"$cache/venv.lock"
 flock 9
@@ -22,6 +36,7 @@ if [ ! -e "$venv/bin/python" ]; then
   tmp="$cache/.venv-$key.$$"
   trap 'rm -rf "$tmp" "$tmp-uv"' EXIT
   if ! uv=$(command -v uv) || ! "$uv" --version >/dev/null 2>&1; then
+    has_venv
     "$python" -m venv "$tmp-uv" >&2
     "$tmp-uv/bin/pip" install --quiet --require-hashes -r requirements-uv.txt >&2
     uv="$tmp-uv/bin/uv"

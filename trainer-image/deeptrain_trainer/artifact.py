@@ -21,8 +21,10 @@ def publish(
 
     Returns the record's `artifact`.
     """
+    # One attempt of a version lives at a time: what others began is of no use to anybody.
+    for leftover in output.glob(".artifact-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     temporary = output / f".artifact-{attempt}"
-    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     entries = []
     for name, content in files.items():

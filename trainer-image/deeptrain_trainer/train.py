@@ -39,6 +39,8 @@ def train(run: TrainRun, reporter: Reporter, check_stop: Callable[[], None]) -> 
         log({"type": "artifact-damaged", "problem": failure.message})
         record = None
     if record is not None:
+        # It may have been killed between publishing and this.
+        Checkpoints(run.output / CHECKPOINTS, run.inputs_hash).remove()
         return record
     reporter.send({"type": "phase", "phase": "loading"})
     data = open_data(run)

@@ -63,6 +63,14 @@ def test_a_damaged_artifact_is_replaced(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "artifact" / "manifest.json").read_text())["inputsHash"] == HASH
 
 
+def test_what_killed_attempts_began_goes_with_the_next(tmp_path: Path) -> None:
+    for attempt in (1, 7):
+        (tmp_path / f".artifact-{attempt}").mkdir()
+        (tmp_path / f".artifact-{attempt}" / "model.onnx").write_bytes(b"half")
+    published(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
+
+
 def test_a_full_disk_leaves_nothing_under_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

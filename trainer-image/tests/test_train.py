@@ -111,9 +111,12 @@ def test_trained_again_it_repeats_its_record(
 ) -> None:
     output, record, _ = published
     run = typed(train_run(dataset, output, CONCEPTS))
+    # As if the one before had been killed when it had just published.
+    (output / "checkpoints" / "step-0000000001").mkdir(parents=True)
     recorder = Recorder()
     assert train(run, recorder, lambda: None) == record
     assert recorder.events == []
+    assert [path.name for path in output.iterdir()] == ["artifact"]
 
 
 def test_without_held_out_items_the_last_epoch_is_exported(tmp_path: Path) -> None:

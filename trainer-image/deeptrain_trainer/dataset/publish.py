@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from ..durable import sync_directory, write_synced
 from ..failure import Failure
 from .index import Item, pack
 from .store import (
@@ -34,6 +35,7 @@ from .store import (
     split_name,
     verify,
 )
+from .workfolder import LOCK, hold, sweep
 
 SHARD_BYTES = 256 * 1024 * 1024
 _UID = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -107,6 +109,7 @@ class DatasetWriter:
         self._datasets = datasets
         self._uid = uid
         self._folder = datasets / f".import-{uid}-{attempt}"
+        self._lock: int | None = None
         self._shard_bytes = shard_bytes
         self._places: dict[bytes, tuple[int, int, int]] = {}
         self._shard: BinaryIO | None = None
@@ -114,14 +117,13 @@ class DatasetWriter:
         self._shard_offset = 0
 
     def __enter__(self) -> "DatasetWriter":
-        """Removes what dead attempts of the same object left, and begins anew."""
+        """Removes what dead imports left, and begins anew."""
         try:
             with naming_full_disk(self._datasets, 0):
                 self._datasets.mkdir(parents=True, exist_ok=True)
-                for kind in ("import", "broken"):
-                    for leftover in sorted(self._datasets.glob(f".{kind}-{self._uid}-*")):
-                        shutil.rmtree(leftover)
+                sweep(self._datasets, self._uid, self._folder)
                 _make_directory(self._folder)
+                self._lock = hold(self._folder)
                 _make_directory(self._folder / "shards")
                 _make_directory(self._folder / "splits")
         except OSError as error:
@@ -134,6 +136,9 @@ class DatasetWriter:
         """Removes the temporary directory, if it was not published."""
         self._close_shard(sync=False)
         shutil.rmtree(self._folder, ignore_errors=True)
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
 
     @property
     def download(self) -> Path:
@@ -175,7 +180,7 @@ class DatasetWriter:
             _write(self._folder / split_name(split_digest), splits)
             _write(self._folder / REPORT, report)
             for folder in ("shards", "splits", "."):
-                _sync_directory(self._folder / folder)
+                sync_directory(self._folder / folder)
             self._appear(self._datasets / hex_of(digest), split_digest)
         return digest, split_digest
 
@@ -219,8 +224,8 @@ class DatasetWriter:
                 raise
             for name in (split_name(split_digest), REPORT):
                 (self._folder / name).replace(place / name)
-                _sync_directory((place / name).parent)
-        _sync_directory(self._datasets)
+                sync_directory((place / name).parent)
+        self._appeared(place)
 
     def _replace_broken(self, place: Path) -> None:
         """Puts the new directory in the place of one that is damaged, keeping its intact split
@@ -233,8 +238,13 @@ class DatasetWriter:
         broken = self._folder.with_name(self._folder.name.replace(".import-", ".broken-", 1))
         place.rename(broken)
         self._folder.rename(place)
-        _sync_directory(self._datasets)
+        self._appeared(place)
         shutil.rmtree(broken, ignore_errors=True)
+
+    def _appeared(self, place: Path) -> None:
+        # Only now: without the lock, the folder of a long import would look as if it were left.
+        (place / LOCK).unlink(missing_ok=True)
+        sync_directory(self._datasets)
 
     def _next_shard(self) -> None:
         self._close_shard(sync=True)
@@ -266,16 +276,5 @@ def _make_directory(path: Path) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    write_synced(path, data)
     path.chmod(_FILE_MODE)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

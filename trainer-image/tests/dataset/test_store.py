@@ -1,6 +1,7 @@
 """The store: all of a dataset or nothing, once."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -8,6 +9,7 @@ import shutil
 import signal
 import stat
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -125,6 +127,81 @@ def test_what_a_dead_import_left_goes_with_the_next_of_the_same_object(tmp_path:
         (tmp_path / name / "shards").mkdir(parents=True)
     path, _ = published(tmp_path)
     assert names(tmp_path) == [".import-someone-else-1", path.name]
+
+
+def aged(folder: Path, seconds: float) -> None:
+    """As if nothing had been written there for so long."""
+    for path in (folder, *folder.rglob("*")):
+        then = time.time() - seconds
+        os.utime(path, (then, then))
+
+
+def abandoned(datasets: Path, uid: str) -> Path:
+    """The working folder of an import that was killed by SIGKILL."""
+    child = os.fork()
+    if child == 0:
+        with DatasetWriter(datasets, uid, 1) as writer:
+            writer.add(hashlib.sha256(b"x").digest(), b"x")
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    return datasets / f".import-{uid}-1"
+
+
+def test_what_a_killed_import_left_is_swept_by_any_other_after_an_hour(tmp_path: Path) -> None:
+    folder = abandoned(tmp_path, "deleted-object")
+    path, _ = published(tmp_path)
+    assert names(tmp_path) == [".import-deleted-object-1", path.name]
+    aged(folder, 3500)
+    published(tmp_path)
+    assert folder.exists()
+    aged(folder, 3700)
+    broken = tmp_path / ".broken-deleted-object-2"
+    (broken / "shards").mkdir(parents=True)
+    aged(broken, 3700)
+    published(tmp_path)
+    assert names(tmp_path) == [path.name]
+    assert "lock" not in names(path)
+
+
+def test_a_living_import_is_swept_by_nobody(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path, "slow-object", 1) as writer:
+        writer.add(hashlib.sha256(b"x").digest(), b"x")
+        folder = tmp_path / ".import-slow-object-1"
+        aged(folder, 10_000)
+        published(tmp_path)
+        # Its own Dataset's next attempt may begin while it is still ending.
+        with DatasetWriter(tmp_path, "slow-object", 2):
+            assert folder.exists()
+        items = [LabelledItem(hashlib.sha256(b"x").digest(), ("cat",))]
+        digest, _ = writer.publish(items, ["train"], b"{}")
+    verify(tmp_path / hex_of(digest))
+
+
+def test_without_locks_what_was_written_lately_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a network file system: nobody's lock is seen by anybody else."""
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    with DatasetWriter(tmp_path, "slow-object", 1) as writer:
+        folder = tmp_path / ".import-slow-object-1"
+        aged(folder, 10_000)
+        writer.add(hashlib.sha256(b"x").digest(), b"x")  # the shard is new
+        published(tmp_path)
+        assert folder.exists()
+
+
+def test_where_there_are_no_locks_nothing_of_others_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    folder = abandoned(tmp_path, "deleted-object")
+    abandoned(tmp_path, UID)
+    aged(folder, 10_000)
+    path, _ = published(tmp_path)
+    assert names(tmp_path) == [folder.name, path.name]
 
 
 @pytest.mark.parametrize(
