@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { Condition } from "../../api/conditions.ts";
 import type { DeepModelStatus } from "../../api/deepmodel.ts";
 import { DeepModelStatus as StatusSchema } from "../../api/deepmodel.ts";
+import type { ModelVersion } from "../../api/modelversion.ts";
 import { condition } from "./conditions.ts";
 import { type ModelWorld, planDeepModel, STABLE_AFTER_MS } from "./deepmodel.ts";
 import type { Plan } from "./plan.ts";
@@ -365,6 +366,83 @@ describe("the data", () => {
     );
     expect(names(asked)).toEqual(["pets-v2"]);
     expect(asked.status.lastHandledRetrain).toBe("1");
+  });
+
+  describe("a change that retrainOn does not list, while a version trains", () => {
+    const other = otherData("b");
+    const before = {
+      observedGeneration: 1,
+      lastVersionNumber: 1,
+      wantedVersion: "pets-v1",
+      wantedHash: other.inputsHash,
+      wantedSince: T0,
+    };
+    const untouched = (versions: ModelVersion[], given = {}, now = at(3600)) => {
+      const first = planned(
+        world({
+          model: model({ spec: { retrainOn: [], ...given }, status: before }),
+          versions,
+          now,
+        }),
+      );
+      // Whatever was decided in the first moment: it is so for ever.
+      const status = first.status;
+      return planned(
+        world({
+          model: model({ spec: { retrainOn: [], ...given }, status }),
+          versions,
+          now: at(7200),
+        }),
+      );
+    };
+
+    test("it goes on, and the change waits for the annotation", () => {
+      const plan = untouched([training(1, other)]);
+      expect([plan.effects, plan.status.wantedVersion]).toEqual([[], "pets-v1"]);
+      expect(shown(plan.status.conditions, "Ready")).toBe("Unknown Training");
+      expect(condition(plan.status, "Retrained")).toMatchObject({
+        status: "Unknown",
+        reason: "RetrainPending",
+      });
+      const suspended = untouched([training(1, other)], { suspend: true });
+      expect(suspended.status.wantedVersion).toBe("pets-v1");
+      expect(shown(suspended.status.conditions, "Ready")).toBe("False Suspended");
+      const asked = planned(
+        world({
+          model: model({
+            meta: { annotations: { "deeptrain.dev/retrain": "1" } },
+            spec: { retrainOn: [] },
+            status: plan.status,
+          }),
+          versions: [training(1, other)],
+          now: at(7200),
+        }),
+      );
+      expect(names(asked)).toEqual(["pets-v2"]);
+    });
+
+    test("past no gate it says that, not that it waits", () => {
+      const plan = untouched([trained(1, other, 0.5)], { gates: [{ metric: "top1", min: 0.9 }] });
+      expect(shown(plan.status.conditions, "Ready")).toBe("False GateNotMet");
+      expect(shown(plan.status.conditions, "Retrained")).toBe("Unknown");
+    });
+
+    test("a failed one does not answer: other data may be its cure", () => {
+      const plan = untouched([failedVersion(1, other)]);
+      expect(names(plan)).toEqual(["pets-v2"]);
+    });
+
+    test("a trained one is preferred to one that was stopped", () => {
+      const status = { ...before, lastVersionNumber: 2, wantedVersion: undefined };
+      const stopped = training(2, otherData("c"));
+      const plan = planned(
+        world({
+          model: model({ spec: { retrainOn: [] }, status }),
+          versions: [trained(1, other), stopped],
+        }),
+      );
+      expect(plan.status.wantedVersion).toBe("pets-v1");
+    });
   });
 
   test("a retrained version takes over, and says so", () => {

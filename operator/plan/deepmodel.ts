@@ -4,6 +4,7 @@ import type { Dataset } from "../../api/dataset.ts";
 import type { DeepModel, DeepModelStatus } from "../../api/deepmodel.ts";
 import { API_VERSION, annotation, label } from "../../api/group.ts";
 import type { ModelVersion, ModelVersionSpec } from "../../api/modelversion.ts";
+import { isTrue } from "./conditions.ts";
 import { deepModelEvents, deepModelStatus } from "./deepmodelstatus.ts";
 import { isComplete, isUsable } from "./gates.ts";
 import {
@@ -196,7 +197,9 @@ const known = (
       reason: "RetrainPending",
       message: `the data of Dataset ${model.spec.datasetRef.name} changed, and spec.retrainOn does not list data; set the annotation ${annotation.retrain} to a new value to train on them`,
     };
-    return { decision: { ...fresh, waiting: pending }, effects: [] };
+    // It stays wanted: one that still trains goes on.
+    const decision = { ...fresh, waiting: pending, wanted: named(answering) };
+    return { decision: withRetry(model, decision, answering), effects: [] };
   }
   if (model.spec.suspend === true) {
     return {
@@ -219,15 +222,22 @@ const known = (
   return create(world, fresh, inputs);
 };
 
-/** The version that answers for this spec with the data that were there before. */
+/** The version that answers for this spec with the data that were there before: the wanted one, or the newest. */
 const answeringVersion = (
   { model, dataset }: ModelWorld,
   { versions }: Decision,
   resolved: ResolvedSpec,
-): ModelVersion | undefined =>
-  versions
-    .filter((version) => isComplete(version) && answersForSpec(model, version, dataset, resolved))
-    .sort((a, b) => b.spec.number - a.spec.number)[0];
+): ModelVersion | undefined => {
+  const rank = (version: ModelVersion): number =>
+    version.metadata.name === model.status?.wantedVersion ? 2 : isComplete(version) ? 1 : 0;
+  return versions
+    .filter(
+      (version) =>
+        (isComplete(version) || !isTrue(version.status, "Stalled")) &&
+        answersForSpec(model, version, dataset, resolved),
+    )
+    .sort((a, b) => rank(b) - rank(a) || b.spec.number - a.spec.number)[0];
+};
 
 const mayRetrain = (model: DeepModel): boolean =>
   (model.spec.retrainOn ?? ["data"]).includes("data") ||

@@ -135,9 +135,10 @@ const retrainedClaim = (
   { stand, wanted, ready, waiting }: Decision,
   outcome: Outcome,
 ): Claimed | undefined => {
+  if (waiting?.reason === "RetrainPending") return { status: "Unknown", ...waiting };
   if (stand !== undefined) {
     // Data that are on their way are nothing to retrain on yet.
-    if (waiting !== undefined && waiting.reason !== "RetrainPending" && outcome.is === "working") {
+    if (waiting !== undefined && outcome.is === "working") {
       return waiting.reason === "Creating"
         ? { status: "Unknown", reason: "Creating", message: waiting.message }
         : undefined;
