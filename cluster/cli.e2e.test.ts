@@ -2,9 +2,11 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { controlPlaneFolder } from "./cluster.ts";
 import { command } from "./command.ts";
 import { clusterFolder } from "./folders.ts";
 import { applyObjects, kubectl } from "./kubectl.ts";
+import { startNamespace } from "./namespace.ts";
 import { endProcesses, processesOf } from "./program.ts";
 import { waitUntil } from "./wait.ts";
 
@@ -15,6 +17,21 @@ const cli = (...args: string[]) =>
 
 const restartCount = "jsonpath={.status.phase} {.status.containerStatuses[0].restartCount}";
 
+const pod = (podName: string) => ({
+  apiVersion: "v1",
+  kind: "Pod",
+  metadata: { name: podName },
+  spec: {
+    containers: [
+      {
+        name: "main",
+        image: "registry.deeptrain.internal/pause:1",
+        imagePullPolicy: "Never",
+      },
+    ],
+  },
+});
+
 afterAll(async () => {
   await cli("down");
 });
@@ -22,24 +39,18 @@ afterAll(async () => {
 test("a cluster outlives the command, comes back after a crash of everything, and goes without a trace", async () => {
   await cli("up");
   const kubeconfig = (await cli("kubeconfig")).trim();
-  const container = {
-    name: "main",
-    image: "registry.deeptrain.internal/pause:1",
-    imagePullPolicy: "Never",
-  };
-  await applyObjects(kubeconfig, [
-    {
-      apiVersion: "v1",
-      kind: "Pod",
-      metadata: { name: "steady" },
-      spec: { containers: [container] },
-    },
-  ]);
+  await applyObjects(kubeconfig, [pod("steady")]);
   await kubectl(kubeconfig, ["wait", "--for=condition=Ready", "pod/steady", "--timeout=60s"]);
 
   const before = await cli("status");
   await cli("up");
   expect(await cli("status")).toBe(before); // what ran runs on
+
+  // The control plane alone crashes: the node's programs find the next one where the first was.
+  await endProcesses(await processesOf(controlPlaneFolder(name)), "SIGKILL", 5000);
+  await cli("up");
+  await applyObjects(kubeconfig, [pod("after")]);
+  await kubectl(kubeconfig, ["wait", "--for=condition=Ready", "pod/after", "--timeout=60s"]);
 
   await endProcesses(await processesOf(folder), "SIGKILL", 5000);
   await expect(cli("status")).rejects.toThrow("not running");
@@ -52,6 +63,13 @@ test("a cluster outlives the command, comes back after a crash of everything, an
   expect(await processesOf(folder)).toEqual([]);
   expect(existsSync(folder)).toBe(false);
   expect(await readFile("/proc/mounts", "utf8")).not.toContain(folder);
+});
+
+test("a start that was cut short before the node had its link is begun anew by the next", async () => {
+  await startNamespace(folder, true);
+  await cli("up");
+  await cli("down");
+  expect(await processesOf(folder)).toEqual([]);
 });
 
 test("a cluster with a node dies with the process that started it, pods included", async () => {

@@ -13,9 +13,10 @@ import {
   startCluster,
 } from "./cluster.ts";
 import { startControlPlane } from "./controlplane.ts";
-import { clusterFolder, clustersFolder } from "./folders.ts";
+import { clusterFolder, clustersFolder, rootClustersFolder } from "./folders.ts";
 import { withLock } from "./lock.ts";
 import { readNetwork } from "./network.ts";
+import { requireLinux, requireRoot } from "./packages.ts";
 import { runningProgram } from "./program.ts";
 import { registryPort } from "./registry.ts";
 
@@ -36,21 +37,24 @@ interface Options {
 const commands: Readonly<Record<string, (options: Options) => Promise<number>>> = {
   up,
   kubeconfig: async ({ name }) => {
-    console.log(kubeconfigPath(name));
+    console.log(existingKubeconfig(name));
     return 0;
   },
   status,
   kubectl: runKubectl,
   down: async ({ name, all }) => {
     for (const each of all ? await clusterNames() : [name]) {
+      const isThere = existsSync(clusterFolder(each));
+      if (!isThere) refuseIfRoots(each);
       await withLock(`cluster ${each}`, () => removeCluster(each));
-      say(`cluster ${each} is gone`);
+      say(isThere ? `cluster ${each} is gone` : `there is no cluster ${each}`);
     }
     return 0;
   },
 };
 
 async function up({ name, node }: Options): Promise<number> {
+  if (node || hasNode(name)) requireRoot("a node");
   return withLock(`cluster ${name}`, async () => {
     const startedAt = Date.now();
     // A demo is somebody's work: unlike a test's, its data is synced to disk.
@@ -96,9 +100,12 @@ async function status({ name }: Options): Promise<number> {
 }
 
 async function runKubectl({ name, rest }: Options): Promise<number> {
-  if (!existsSync(kubeconfigPath(name)))
-    throw new Error(`there is no cluster ${name}: start it with "up"`);
-  const env = { ...process.env, KUBECONFIG: kubeconfigPath(name), NO_PROXY: "*", no_proxy: "*" };
+  const env = {
+    ...process.env,
+    KUBECONFIG: existingKubeconfig(name),
+    NO_PROXY: "*",
+    no_proxy: "*",
+  };
   const child = spawn(await binary("kubernetes", say), ["kubectl", ...rest], {
     stdio: "inherit",
     env,
@@ -111,6 +118,19 @@ async function runKubectl({ name, rest }: Options): Promise<number> {
 
 async function clusterNames(): Promise<string[]> {
   return existsSync(clustersFolder()) ? readdir(clustersFolder()) : [];
+}
+
+function existingKubeconfig(name: string): string {
+  const path = kubeconfigPath(name);
+  if (existsSync(path)) return path;
+  refuseIfRoots(name);
+  throw new Error(`there is no cluster ${name}: start it with "npm run cluster:up"`);
+}
+
+/** Root's cluster of that name is another one than this user's, and this user can do nothing with it. */
+function refuseIfRoots(name: string): void {
+  if (process.getuid?.() !== 0 && existsSync(join(rootClustersFolder, name)))
+    throw new Error(`cluster ${name} is root's: run this with sudo`);
 }
 
 function say(line: string): void {
@@ -136,6 +156,7 @@ function parse(argv: readonly string[]): { command: string; options: Options } {
 }
 
 async function main(): Promise<number> {
+  requireLinux("the one-machine cluster");
   const { command, options } = parse(process.argv.slice(2));
   const run = Object.hasOwn(commands, command) ? commands[command] : undefined;
   if (run === undefined) {

@@ -1,11 +1,11 @@
 // A whole cluster: a control plane with all its programs, an image registry, and one node.
 import { existsSync } from "node:fs";
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { removeCgroup } from "./cgroup.ts";
 import { type ControlPlane, startControlPlane } from "./controlplane.ts";
 import { clusterFolder } from "./folders.ts";
-import { startNamespace } from "./namespace.ts";
+import { namespaceProgram, startNamespace } from "./namespace.ts";
 import { linkNetwork, type Network, networkFile, readNetwork } from "./network.ts";
 import { cgroupName, type Node, removeNode, startNode } from "./node.ts";
 import { installNodePackages } from "./packages.ts";
@@ -65,10 +65,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   }
   await mkdir(folder, { recursive: true, mode: 0o711 });
   try {
-    const { pid, isNew } = await startNamespace(folder, daemon);
-    // The groups of pods that died in a crash: the kubelet would wait seconds for each one's container.
-    if (isNew) await removeCgroup(cgroupName(name));
-    const network = isNew ? await linkNetwork(folder, pid) : await readNetwork(folder);
+    const { pid, isNew, network } = await startWalls(name, daemon);
     if ((await runningProgram(folder, registryProgram)) === undefined) {
       await startRegistry({ folder, address: network.hostAddress, port: registryPort, daemon });
     }
@@ -76,6 +73,8 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       ...options,
       dir: controlPlaneFolder(name),
       address: network.hostAddress,
+      // The programs of a node that runs on look for it where it was.
+      keepPorts: !isNew,
       serviceCidr: network.serviceCidr,
       controllerManager: true,
       scheduler: true,
@@ -94,6 +93,25 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     if (!daemon) await removeCluster(name);
     throw error;
   }
+}
+
+// Namespaces and their link. A start may be cut short between the two; the mark says that both are whole.
+async function startWalls(
+  name: string,
+  daemon: boolean,
+): Promise<{ pid: number; isNew: boolean; network: Network }> {
+  const folder = clusterFolder(name);
+  const mark = join(folder, "linked");
+  const isRunning = (await runningProgram(folder, namespaceProgram)) !== undefined;
+  if (!isRunning) await rm(mark, { force: true });
+  else if (!existsSync(mark)) await endLeftovers(folder);
+  const { pid, isNew } = await startNamespace(folder, daemon);
+  if (!isNew) return { pid, isNew, network: await readNetwork(folder) };
+  // The groups of pods that died in a crash: the kubelet would wait seconds for each one's container.
+  await removeCgroup(cgroupName(name));
+  const network = await linkNetwork(folder, pid);
+  await writeFile(mark, "");
+  return { pid, isNew, network };
 }
 
 /** Removes every trace of a cluster, in whatever state it is. */

@@ -40,6 +40,8 @@ export interface ControlPlaneOptions {
   readonly serviceCidr?: string;
   /** True: it outlives this process, and starting it again continues it. Default false: it dies with this process, and starts empty. */
   readonly daemon?: boolean;
+  /** Default false: when none of its programs runs it takes new ports, as the old ones may be somebody else's by now. */
+  readonly keepPorts?: boolean;
   /** Added to kube-apiserver's command line. */
   readonly apiServerArgs?: readonly string[];
   readonly say?: (line: string) => void;
@@ -114,9 +116,8 @@ async function prepare(options: ControlPlaneOptions): Promise<Context> {
       await rm(join(folder, part), { recursive: true, force: true });
     }
   }
-  // After a crash or a reboot the ports may be somebody else's.
   const running = await Promise.all(programs(options).map((each) => runningProgram(folder, each)));
-  if (running.every((pid) => pid === undefined))
+  if (options.keepPorts !== true && running.every((pid) => pid === undefined))
     await rm(join(folder, "ports.json"), { force: true });
   await mkdir(folder, { recursive: true, mode: 0o711 });
   const address = options.address ?? "127.0.0.1";

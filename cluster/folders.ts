@@ -15,12 +15,13 @@ export function clusterFolder(name: string): string {
   return join(clustersFolder(), checkedName(name));
 }
 
+/** Where root's clusters lie. Anybody may see which there are. */
+export const rootClustersFolder = "/var/lib/deeptrain/clusters";
+
 /** The folder that holds one folder per cluster. Sockets lie below it, so it must stay short: their paths end at 107 bytes. */
 export function clustersFolder(): string {
-  const isRoot = process.getuid?.() === 0;
-  const state = isRoot
-    ? "/var/lib"
-    : (process.env.XDG_STATE_HOME ?? join(homedir(), ".local", "state"));
+  if (process.getuid?.() === 0) return rootClustersFolder;
+  const state = process.env.XDG_STATE_HOME ?? join(homedir(), ".local", "state");
   return join(state, "deeptrain", "clusters");
 }
 

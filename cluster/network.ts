@@ -49,6 +49,8 @@ export function freeSlot(lines: readonly string[]): number {
 /** Links the network namespace of process `pid` to this machine. A cluster that had a network before gets the same again. */
 export async function linkNetwork(folder: string, pid: number): Promise<Network> {
   return withLock("network", async () => {
+    // A link to namespaces that have ended goes by itself, but not at once.
+    await unlinkNetwork(folder);
     const file = join(folder, networkFile);
     const before = Number(await readFile(file, "utf8").catch(() => "0"));
     const taken = await inUse();

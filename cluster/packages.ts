@@ -1,6 +1,6 @@
 // What the node needs from the distribution, installed when missing.
-import { existsSync } from "node:fs";
-import { chmod, rm, writeFile } from "node:fs/promises";
+import { existsSync, rmSync } from "node:fs";
+import { chmod, readFile, writeFile } from "node:fs/promises";
 import { command, succeeds } from "./command.ts";
 import { withLock } from "./lock.ts";
 
@@ -25,6 +25,20 @@ const imagePrograms: Readonly<Record<string, string>> = {
   "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
 };
 
+/** Throws UnfitMachine elsewhere. */
+export function requireLinux(purpose: string): void {
+  if (process.platform !== "linux")
+    throw new UnfitMachine(`${purpose}: needs Linux, this is ${process.platform}`);
+}
+
+/** Throws UnfitMachine for another user. */
+export function requireRoot(purpose: string): void {
+  if (process.getuid?.() !== 0)
+    throw new UnfitMachine(
+      `${purpose}: needs root (namespaces, mounts, cgroups); run it with sudo`,
+    );
+}
+
 /** Makes sure that this machine can run a node. */
 export function installNodePackages(say: (line: string) => void): Promise<void> {
   return install(nodePrograms, "a node", say);
@@ -40,12 +54,8 @@ async function install(
   purpose: string,
   say: (line: string) => void,
 ): Promise<void> {
-  if (process.platform !== "linux")
-    throw new UnfitMachine(`${purpose}: needs Linux, this is ${process.platform}`);
-  if (process.getuid?.() !== 0)
-    throw new UnfitMachine(
-      `${purpose}: needs root (namespaces, mounts, cgroups); run it with sudo`,
-    );
+  requireLinux(purpose);
+  requireRoot(purpose);
   await withLock("apt", async () => {
     const missing = Object.entries(programs).filter(([path]) => !existsSync(path));
     if (missing.length === 0) return;
@@ -84,16 +94,33 @@ async function aptInstall(packages: readonly string[]): Promise<void> {
 }
 
 // Debian asks this program before a package starts its service; 101 means no.
-async function withoutServices(work: () => Promise<void>): Promise<void> {
-  const policy = "/usr/sbin/policy-rc.d";
-  const isOurs = !existsSync(policy);
-  if (isOurs) {
-    await writeFile(policy, "#!/bin/sh\nexit 101\n");
-    await chmod(policy, 0o755);
-  }
+const policyFile = "/usr/sbin/policy-rc.d";
+const ownPolicy =
+  "#!/bin/sh\n# Of a Deeptrain cluster that installs packages; nothing needs it afterwards.\nexit 101\n";
+
+/** Runs `work` while no package starts a service. A policy that is not ours stays; ours goes, also with a signal that ends this process. */
+export async function withoutServices(
+  work: () => Promise<void>,
+  policy = policyFile,
+): Promise<void> {
+  const isOurs = (await readFile(policy, "utf8").catch(() => ownPolicy)) === ownPolicy;
+  if (!isOurs) return work();
+  const remove = () => rmSync(policy, { force: true });
+  const endings = (["SIGINT", "SIGTERM", "SIGHUP"] as const).map((signal) => {
+    const end = () => {
+      remove();
+      // Nobody listens any more: this time it ends the process, as it would have without us.
+      process.kill(process.pid, signal);
+    };
+    process.once(signal, end);
+    return () => process.removeListener(signal, end);
+  });
   try {
+    await writeFile(policy, ownPolicy);
+    await chmod(policy, 0o755);
     await work();
   } finally {
-    if (isOurs) await rm(policy, { force: true });
+    remove();
+    for (const forget of endings) forget();
   }
 }
