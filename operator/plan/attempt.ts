@@ -1,8 +1,8 @@
 // An attempt that is under way: it is watched, stopped, replaced, or its end is judged.
 
 import type { DeepModel } from "../../api/deepmodel.ts";
-import type { Attempt } from "../../api/modelversion.ts";
-import { attemptEnd, inspectionEnd } from "./attemptend.ts";
+import type { Attempt, ModelVersion } from "../../api/modelversion.ts";
+import { type AttemptIdentity, attemptEnd, inspectionEnd } from "./attemptend.ts";
 import { ended } from "./attemptoutcome.ts";
 import type { Outcome } from "./conditions.ts";
 import type { Job } from "./kubernetes.ts";
@@ -48,12 +48,8 @@ export const follow = (
   const state = podState({ job, pods, events: world.events });
   const seen: Attempt = { ...attempt, jobUid: job.metadata.uid };
   if (state.is === "ended") {
-    const end = attemptEnd(state.end, {
-      uid: version.metadata.uid,
-      attempt: attempt.number,
-      inputsHash: version.spec.inputsHash,
-      memory: attempt.memory,
-    });
+    const isStopping = attempt.reason === "Stopping" || isGoing(job);
+    const end = attemptEnd(state.end, identityOf(version, attempt), isStopping);
     const facts = { ...seen, ...podFields(state.end.pod), finishedAt: state.end.finishedAt ?? now };
     return end.is === "recordless"
       ? inspect(world, wish, model, before, facts, "complete")
@@ -63,9 +59,9 @@ export const follow = (
   if (stuck !== undefined) return nodeLost(before, seen, stuck);
   const dueMs = stuckDueMs(pods);
   const why = stopReason(world, wish, seen, state.is, job);
-  if (why !== undefined || seen.reason === "Stopping") {
-    return stopping(before, { ...seen, reason: "Stopping" }, deletion(job), why, dueMs);
-  }
+  if (seen.reason === "Stopping") return stopping(before, seen, deletion(job), why, dueMs);
+  // It is written that we stop it before we do: of a Job that is gone we must know who took it away.
+  if (why !== undefined) return stopping(before, { ...seen, reason: "Stopping" }, [], why, 1);
   switch (state.is) {
     case "stopping":
       return stopping(before, seen, [], "its Job is being deleted", dueMs);
@@ -97,6 +93,18 @@ export const follow = (
     }
   }
 };
+
+const isGoing = ({ metadata }: Job): boolean => metadata.deletionTimestamp !== undefined;
+
+const identityOf = (
+  { metadata, spec }: ModelVersion,
+  { number, memory }: Attempt,
+): AttemptIdentity => ({
+  uid: metadata.uid,
+  attempt: number,
+  inputsHash: spec.inputsHash,
+  memory,
+});
 
 /** Another pod beside it might write into the same directory: somebody must say that this one is dead. */
 const nodeLost = (before: VersionStanding, attempt: Attempt, stuck: string): Step => ({
@@ -221,12 +229,7 @@ const inspect = (
   const pods = world.pods.filter((pod) => isOwnedBy(pod, job.metadata.uid));
   const state = podState({ job, pods, events: world.events });
   if (state.is !== "ended") return { standing, effects: [], nextMs: eventsDueMs(job, pods, now) };
-  const end = inspectionEnd(state.end, why, {
-    uid: version.metadata.uid,
-    attempt: attempt.number,
-    inputsHash: version.spec.inputsHash,
-    memory: attempt.memory,
-  });
+  const end = inspectionEnd(state.end, why, identityOf(version, attempt));
   return ended(world, wish, before, { finishedAt: now, ...attempt }, end);
 };
 

@@ -21,11 +21,17 @@ export type Conclusion = Exclude<AttemptEnd, { is: "recordless" }>;
 
 export type AttemptIdentity = RunIdentity & { inputsHash: string; memory: string };
 
-export const attemptEnd = (end: JobEnd, attempt: AttemptIdentity): AttemptEnd => {
+/** `isStopping`: its Job was being deleted, so that an end without a word is that stop, however hard it was. */
+export const attemptEnd = (
+  end: JobEnd,
+  attempt: AttemptIdentity,
+  isStopping: boolean,
+): AttemptEnd => {
   const record = trainingRecord(end, attempt);
   if (end.succeeded) {
     return record?.outcome === "published" ? { is: "published", record } : { is: "recordless" };
   }
+  if (isStopping && record === undefined) return { is: "stopped", reason: undefined };
   const failure = failureOf(end, { memory: attempt.memory, crash: "TrainingFailed" });
   if (failure.retry === "free") return { is: "stopped", reason: failure.reason };
   return failedBy(explained(end, failure, record, attempt.memory));

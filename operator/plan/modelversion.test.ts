@@ -158,6 +158,13 @@ const endedBy = (
   );
 };
 
+/** Two passes: it is written that the attempt is being stopped, then its Job is deleted. */
+const stoppedFrom = (given: Partial<VersionWorld> & { status?: unknown }) => {
+  const told = planned(world(given));
+  expect([effects(told), ready(told), told.nextMs]).toEqual([[], "Unknown Stopping", 1]);
+  return planned(world({ ...given, status: told.status }));
+};
+
 const failure = (reason: string, text = "it went wrong") =>
   JSON.stringify({
     task: "train",
@@ -376,7 +383,7 @@ describe("waiting for a pod", () => {
       model: wanting({ spec: { scheduling: { nodeSelector: { zone: "b" } } } }),
     };
     const pending = pod({ job: "pets-v1-a1", unschedulable: "no" });
-    const stopping = planned(world({ ...given, jobs: [job("pets-v1-a1")], pods: [pending] }));
+    const stopping = stoppedFrom({ ...given, jobs: [job("pets-v1-a1")], pods: [pending] });
     expect(effects(stopping)).toEqual(["delete pets-v1-a1 uid-pets-v1-a1 foreground"]);
     expect(ready(stopping)).toBe("Unknown Stopping");
     // The Job is gone, its pod is not: the next one waits.
@@ -396,7 +403,7 @@ describe("waiting for a pod", () => {
       jobs: [job("pets-v1-a1", { image: "broken" })],
       pods: [pending],
     };
-    expect(effects(planned(world(given)))).toEqual(["delete pets-v1-a1 uid-pets-v1-a1 foreground"]);
+    expect(effects(stoppedFrom(given))).toEqual(["delete pets-v1-a1 uid-pets-v1-a1 foreground"]);
   });
 });
 
@@ -502,7 +509,7 @@ describe("suspend and supersede", () => {
   ] as const)(
     "%s: the Job is deleted, the attempt is not counted, and resuming is another attempt",
     (reason, why) => {
-      const stopping = planned(world({ ...given, status: running(), model: why }));
+      const stopping = stoppedFrom({ ...given, status: running(), model: why });
       expect(effects(stopping)).toEqual(["delete pets-v1-a1 uid-pets-v1-a1 foreground"]);
       const going = job("pets-v1-a1", { meta: { deletionTimestamp: T0 } });
       expect(
@@ -521,6 +528,38 @@ describe("suspend and supersede", () => {
       expect(resumed.status.countedAttempts).toBe(0);
     },
   );
+
+  test.each([
+    ["SIGKILL", { code: 137 }],
+    ["a signal that a wrapper made a crash of", { code: 1 }],
+    ["too much memory for its checkpoint", { code: 137, reason: "OOMKilled" }],
+  ])("a stop that ends with %s is a stop, and not counted", (_, exit) => {
+    const suspended = wanting({ spec: { suspend: true } });
+    const before = running({ reason: "Stopping" }, { countedAttempts: 2 });
+    const plan = endedBy({ exit }, { status: before, model: suspended });
+    expect([ready(plan), plan.status.countedAttempts]).toEqual(["False Suspended", 2]);
+    expect(plan.status.attempts).toMatchObject([{ state: "Stopped", counted: false }]);
+    // Wanted again by now: the next attempt follows at once.
+    const wanted = endedBy({ exit }, { status: before });
+    expect(wanted.status).toMatchObject({ countedAttempts: 2, retryAt: at(200) });
+    // The same where somebody else deleted the Job.
+    const going = job("pets-v1-a1", { conditions: failed(), meta: { deletionTimestamp: T0 } });
+    const outside = endedBy({ exit }, { status: running(), jobs: [going] });
+    expect(outside.status).toMatchObject({ countedAttempts: 0, attempts: [{ state: "Stopped" }] });
+  });
+
+  test("a stop does not hide what the trainer itself says", () => {
+    const exit = { code: 43, message: failure("Diverged", "loss is not finite") };
+    const plan = endedBy({ exit }, { status: running({ reason: "Stopping" }) });
+    expect(ready(plan)).toBe("False Diverged");
+  });
+
+  test("the Job that we were about to delete is gone: stopped, and nothing is inspected", () => {
+    const suspended = wanting({ spec: { suspend: true } });
+    const told = planned(world({ ...given, status: running(), model: suspended }));
+    const plan = planned(world({ status: told.status, model: suspended }));
+    expect([ready(plan), effects(plan)]).toEqual(["False Suspended", []]);
+  });
 
   test("a suspended version that has not begun says so and creates nothing", () => {
     const plan = planned(world({ model: wanting({ spec: { suspend: true } }) }));
