@@ -1,7 +1,9 @@
 // A control plane of one measurement: its own, so that no measurement feels another.
 
 import { type ControlPlane, startControlPlane } from "../../cluster/controlplane.ts";
+import { applyObjects } from "../../demo/apply.ts";
 import { installCrds } from "../../demo/install.ts";
+import { DEFAULT_NAMESPACE } from "../../operator/manifests.ts";
 import { Client } from "../../operator/runtime/client.ts";
 import { type Connection, connect, loadConfiguration } from "../../operator/runtime/connection.ts";
 
@@ -24,6 +26,10 @@ export async function withControlPlane<T>(
   const client = new Client(connection, { fieldManager: "deeptrain-benchmark" });
   try {
     await installCrds(client);
+    // Of the operator's Lease.
+    await applyObjects(client, [
+      { apiVersion: "v1", kind: "Namespace", metadata: { name: DEFAULT_NAMESPACE } },
+    ]);
     return await measure({ plane, connection, client, namespace: "default" });
   } finally {
     await client.close();

@@ -56,28 +56,32 @@ export async function measureCeiling(bench: Bench, written: readonly Written[]) 
   return { jobsPerSecond: written.length / seconds, connections: CONNECTIONS };
 }
 
+/** All but the events: no Job waits for those. */
 async function writeAgain(client: Client, { model, version, job }: Written): Promise<void> {
-  await client.create(modelResource, bare(model), { lane: "always" });
-  await client.create(versionResource, bare(version), { lane: "always" });
-  await client.create(jobResource, bareJob(job), { lane: "always" });
-  for (const [of, { metadata, status }] of [
-    [modelResource, model],
-    [versionResource, version],
-  ] as const) {
-    const name = { namespace: metadata.namespace ?? "", name: metadata.name };
-    await client.patch(of, name, { status }, { subresource: "status", lane: "always" });
-  }
+  const lane = { lane: "always" } as const;
+  const newModel = await client.create(modelResource, bare(model), lane);
+  const newVersion = await client.create(versionResource, bare(version), lane);
+  await client.create(jobResource, bareJob(job), lane);
+  await client.replaceStatus(modelResource, { ...manifest(newModel), status: model.status }, lane);
+  await client.replaceStatus(
+    versionResource,
+    { ...manifest(newVersion), status: version.status },
+    lane,
+  );
 }
+
+const manifest = ({ apiVersion = "", kind = "", metadata, spec }: KubeObject): Manifest => ({
+  apiVersion,
+  kind,
+  metadata: { ...metadata, namespace: metadata.namespace ?? "" },
+  spec,
+});
 
 /** The object as it was created. */
 function bare({ apiVersion = "", kind = "", metadata, spec }: KubeObject): Manifest {
   const { name, namespace = "", labels, annotations, ownerReferences } = metadata;
-  return {
-    apiVersion,
-    kind,
-    metadata: { name, namespace, labels, annotations, ownerReferences },
-    spec,
-  };
+  const asked = { name, namespace, labels, annotations, ownerReferences };
+  return { apiVersion, kind, metadata: asked, spec };
 }
 
 const labels = z.record(z.string(), z.string());
@@ -91,9 +95,9 @@ function bareJob(job: KubeObject): Manifest {
   const own = (all: Readonly<Record<string, string>>) =>
     Object.fromEntries(Object.entries(all).filter(([key]) => !/controller-uid|job-name/.test(key)));
   const metadata = { ...template.metadata, labels: own(template.metadata.labels) };
-  const manifest = bare({
+  const created = bare({
     ...job,
     metadata: { ...job.metadata, labels: own(job.metadata.labels ?? {}) },
   });
-  return { ...manifest, spec: { ...spec, template: { ...template, metadata } } };
+  return { ...created, spec: { ...spec, template: { ...template, metadata } } };
 }

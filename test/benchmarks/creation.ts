@@ -50,6 +50,7 @@ export async function measureCreation(bench: Bench, models: number) {
       operatorPeakMegabytes: spent.peakResidentBytes / 1e6,
       // The creation of the model itself is its user's write.
       writesPerModel: (settled.writes - requests.writes) / models - 1,
+      requestsPerModel: (settled.all - requests.all) / models - 1,
       duplicateJobs: jobs.watch.cache.size - models,
       writesWhenSettled: quiet.writes - settled.writes,
       settledForSeconds: QUIET_MS / 1000,
