@@ -4,6 +4,7 @@
 export const BUDGET = 3;
 
 const backoffMs = [10_000, 60_000, 300_000] as const;
+export const LONGEST_BACKOFF_MS = Math.max(...backoffMs);
 
 /** Pause before the next attempt; `failures` is how many have failed in a row, counted or not. */
 export const backoffAfter = (failures: number): number =>

@@ -5,7 +5,7 @@ import { canonicalDigest } from "../../api/canonical.ts";
 import type { Dataset, DatasetReport, DatasetStatus } from "../../api/dataset.ts";
 import { annotation } from "../../api/group.ts";
 import { importInputsHash } from "../../api/inputs.ts";
-import { BUDGET, backoffAfter } from "./attempts.ts";
+import { BUDGET, backoffAfter, LONGEST_BACKOFF_MS } from "./attempts.ts";
 import { condition, isTrue, MESSAGE_MAX_CHARS, type Outcome, oneLine } from "./conditions.ts";
 import { datasetStatus, transition } from "./datasetstatus.ts";
 import { type ImportFailure, importFailure } from "./importfailure.ts";
@@ -196,7 +196,8 @@ const refused = ({ dataset }: DatasetWorld, previous: Import, refusal: Refusal):
 /** Failed for good, or waiting for the time of the next attempt. */
 const rest = (world: DatasetWorld, current: Import): Step => {
   const { dataset, now } = world;
-  const waitMs = current.retryAt === undefined ? undefined : msUntil(current.retryAt, now);
+  const { retryAt } = current;
+  const waitMs = retryAt === undefined ? undefined : msUntil(retryAt, now, LONGEST_BACKOFF_MS);
   if (waitMs === 0) return begin(world, bare(current));
   const { reason, message } = condition(dataset.status, "Ready") ?? {
     reason: "ImportFailed" as const,
@@ -338,7 +339,8 @@ const failed = (world: DatasetWorld, current: Import, failure: ImportFailure): S
       effects: [],
     };
   }
-  const retryAt = later(now, backoffAfter(counted));
+  const pauseMs = backoffAfter(counted);
+  const retryAt = later(now, pauseMs);
   return {
     standing: {
       ...known,
@@ -350,7 +352,7 @@ const failed = (world: DatasetWorld, current: Import, failure: ImportFailure): S
       },
     },
     effects: [],
-    nextMs: msUntil(retryAt, now),
+    nextMs: pauseMs,
   };
 };
 

@@ -162,12 +162,12 @@ const sinceWhen = (
   { model: { status }, now }: ModelWorld,
   hash: string,
 ): Pick<Decision, "hash" | "wantedSince"> => {
-  const isSame = status?.wantedHash === hash;
-  return {
-    hash,
-    wantedSince: (isSame ? status.wantedSince : undefined) ?? now,
-  };
+  const since = status?.wantedHash === hash ? status.wantedSince : undefined;
+  // After a clock was set back, what seems to be in the future began at the latest now.
+  return { hash, wantedSince: since === undefined || isAfter(since, now) ? now : since };
 };
+
+const isAfter = (a: string, b: string): boolean => Date.parse(a) > Date.parse(b);
 
 type Known = Extract<WantedInputs, { is: "known" }>;
 
@@ -216,7 +216,7 @@ const known = (
     return {
       decision: withoutRetrain(model, { ...fresh, waiting: settling }),
       effects: [],
-      nextMs: STABLE_AFTER_MS - Math.max(0, steadyMs),
+      nextMs: STABLE_AFTER_MS - steadyMs,
     };
   }
   return create(world, fresh, inputs);

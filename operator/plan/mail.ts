@@ -52,7 +52,8 @@ export const dueInMs = (
   nowMs: number,
 ): number | undefined => {
   if (mails.length === 0) return undefined;
-  if (lastWrittenMs === undefined) return 0;
+  // Written in the future: the clock was set back since.
+  if (lastWrittenMs === undefined || lastWrittenMs > nowMs) return 0;
   const everyMs = mails.some((mail) => isNews(mail, shown)) ? NEWS_EVERY_MS : PROGRESS_EVERY_MS;
   return Math.max(0, lastWrittenMs + everyMs - nowMs);
 };

@@ -5,6 +5,7 @@ import type { DeepModel } from "../../api/deepmodel.ts";
 import type { Attempt, ModelVersion, ModelVersionStatus } from "../../api/modelversion.ts";
 import { AGAIN_MS, attemptInputs, follow, REFUSED_AGAIN_MS, refused, starting } from "./attempt.ts";
 import { stopped } from "./attemptoutcome.ts";
+import { LONGEST_BACKOFF_MS } from "./attempts.ts";
 import { condition, isTrue } from "./conditions.ts";
 import { jobPlacement, placementDigest, placementOfJob, threadsOf } from "./placement.ts";
 import { isOwnedBy, msUntil, type Plan } from "./plan.ts";
@@ -100,7 +101,7 @@ const rest = (
     return { standing: before, effects: [] };
   }
   if (before.retryAt !== undefined && !isRelieved) {
-    const waitMs = msUntil(before.retryAt, world.now);
+    const waitMs = msUntil(before.retryAt, world.now, LONGEST_BACKOFF_MS);
     if (waitMs > 0) return { standing: before, effects: [], nextMs: waitMs };
   }
   return begin(world, model, wish, isRelieved ? fresh : before);

@@ -100,9 +100,14 @@ export const ownLabels = (labels: Record<string, string>): Record<string, string
   ...labels,
 });
 
-/** Milliseconds from `now` until `time`; at least 0. */
-export const msUntil = (time: string, now: string): number =>
-  Math.max(0, Date.parse(time) - Date.parse(now));
+/**
+ * Milliseconds from `now` until `time`; at least 0. Nobody waits for longer than `longestMs`: what lies further ahead
+ * was written before the clock was set back, and is due.
+ */
+export const msUntil = (time: string, now: string, longestMs: number): number => {
+  const ms = Date.parse(time) - Date.parse(now);
+  return ms > longestMs ? 0 : Math.max(0, ms);
+};
 
 export const later = (now: string, ms: number): string =>
   new Date(Date.parse(now) + ms).toISOString();

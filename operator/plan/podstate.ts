@@ -4,6 +4,7 @@
 import { exitCode, type Reason } from "../../api/reasons.ts";
 import { oneLine } from "./conditions.ts";
 import type { Event, Job, Pod } from "./kubernetes.ts";
+import { later, msUntil } from "./plan.ts";
 import { CONTAINER } from "./trainerpod.ts";
 
 /** How long a Job without pods, or a pod without a container, is given before its events are read. */
@@ -120,7 +121,7 @@ export const wantsEvents = (job: Job, pods: readonly Pod[], now: string): boolea
   const since = pod === undefined ? job.metadata.creationTimestamp : scheduledAt(pod);
   return (
     since !== undefined &&
-    Date.parse(now) - Date.parse(since) >= EVENTS_AFTER_MS &&
+    untilEventsMs(since, now) === 0 &&
     (pod === undefined || !hasStarted(pod))
   );
 };
@@ -129,9 +130,13 @@ export const wantsEvents = (job: Job, pods: readonly Pod[], now: string): boolea
 export const eventsDueMs = (job: Job, pods: readonly Pod[], now: string): number => {
   const pod = newest(pods.filter(isLeft));
   const since = (pod && scheduledAt(pod)) ?? job.metadata.creationTimestamp;
-  const due = Date.parse(since) + EVENTS_AFTER_MS - Date.parse(now);
+  const due = untilEventsMs(since, now);
   return due > 0 ? due : EVENTS_AGAIN_MS;
 };
+
+/** The API server's clock may be ahead of ours a little; by more than the wait itself, ours is not to be believed. */
+const untilEventsMs = (since: string, now: string): number =>
+  msUntil(later(since, EVENTS_AFTER_MS), now, 2 * EVENTS_AFTER_MS);
 
 export const isFinished = (job: Job): boolean =>
   jobCondition(job, "Complete") !== undefined || jobCondition(job, "Failed") !== undefined;

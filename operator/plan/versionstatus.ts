@@ -152,7 +152,7 @@ const staleness = (
   const last = reportedAt ?? running.startedAt;
   if (last === undefined) return {};
   const silentMs = Date.parse(now) - Date.parse(last);
-  if (silentMs < STALE_AFTER_MS) return { dueMs: STALE_AFTER_MS - silentMs };
+  if (silentMs < STALE_AFTER_MS) return { dueMs: STALE_AFTER_MS - Math.max(0, silentMs) };
   return {
     message: `no progress was reported since ${last}, for more than ${durationText(STALE_AFTER_MS)}; the training goes on`,
   };
