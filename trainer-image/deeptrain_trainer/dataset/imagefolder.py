@@ -29,7 +29,7 @@ SPLIT_FOLDERS: Final[dict[str, Split]] = {
 class Place(NamedTuple):
     """What an item's path says."""
 
-    concept: str
+    concepts: tuple[str]
     split: Split | None
 
 
@@ -50,6 +50,7 @@ class ImageFolder:
         level = 2 if self._has_splits else 1
         self.concepts = _concepts({parts[level - 1] for parts in below if len(parts) == level})
         """Names of the concepts, sorted, also of those whose folder is empty."""
+        self._places: dict[str, Place | None] = {}
         if self._has_splits and not any(_split(parts[0]) == "train" for parts in below):
             raise Failure("NoData", "there are folders for validation or test, but none for train")
 
@@ -60,17 +61,18 @@ class ImageFolder:
 
     def place(self, path: str) -> Place | None:
         """What the path of a file says; None when the file is not directly in a concept's folder."""
-        parts = path.split("/")[self._depth :]
-        if len(parts) != (3 if self._has_splits else 2):
+        folder = path.rpartition("/")[0]
+        # One for each folder: the files are many.
+        if folder not in self._places:
+            self._places[folder] = self._place_below(folder)
+        return self._places[folder]
+
+    def _place_below(self, folder: str) -> Place | None:
+        parts = folder.split("/")[self._depth :] if folder else []
+        if len(parts) != (2 if self._has_splits else 1):
             return None
         split = _split(parts[0]) if self._has_splits else None
-        return Place(_concept(parts[-2]), split)
-
-    def is_below_concept(self, path: str) -> bool:
-        """Whether a file without a place lies too deep (true) or beside the folders of the
-        concepts.
-        """
-        return len(path.split("/")) - self._depth > (3 if self._has_splits else 2)
+        return Place((_concept(parts[-1]),), split)
 
 
 def _split(folder: str) -> Split | None:

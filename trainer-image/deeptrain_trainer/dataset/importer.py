@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NamedTuple, Protocol
@@ -257,7 +258,9 @@ class _Import:
         members: list[Member] = []
         bad: list[BadItem] = []
         size = 0
-        for file in files:
+        # Taken out one by one, so that what was found gives way to what is made of it.
+        while files:
+            file = files.pop()
             place = layout.place(file.path)
             if place is None:
                 if file.path in self._lost:
@@ -272,12 +275,15 @@ class _Import:
             elif file.problem is not None:
                 bad.append(BadItem(file.path, file.problem))
             else:
-                members.append(Member(file.sha256, (place.concept,), place.split))
+                members.append(Member(file.sha256, place.concepts, place.split))
                 size += file.size
         bad.sort()
         self._judge_amount(len(members), bad, layout)
         concepts = self._judge_concepts(members, layout, bad)
-        members.sort(key=lambda m: (m.group, m.concepts, m.split or ""))
+        # In three stable sorts, because tuples as keys would need half as much memory again.
+        members.sort(key=lambda member: member.split or "")
+        members.sort(key=attrgetter("concepts"))
+        members.sort(key=attrgetter("group"))
         splits = assign(members, self._run.seed, self._run.ratios)
         return Findings(members, splits, concepts, bad, size)
 

@@ -6,7 +6,9 @@ then all label numbers as 16-bit integers. It opens in about a second for a mill
 """
 
 import struct
-from collections.abc import Sequence
+import sys
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _MAGIC = b"DTINDEX1"
@@ -35,9 +37,9 @@ class Item:
     """Digest of the file's bytes."""
 
 
-def pack(items: Sequence[Item]) -> bytes:
+def pack(items: Iterable[Item]) -> bytes:
     """The index file of `items`, which are in the order of their `index`."""
-    labels: list[int] = []
+    labels = array("H")
     records = bytearray()
     for item in items:
         records += _RECORD.pack(
@@ -50,8 +52,10 @@ def pack(items: Sequence[Item]) -> bytes:
             len(item.labels),
         )
         labels.extend(item.labels)
-    header = _HEADER.pack(_MAGIC, len(items), len(labels))
-    return header + bytes(records) + struct.pack(f"<{len(labels)}H", *labels)
+    header = _HEADER.pack(_MAGIC, len(records) // _RECORD.size, len(labels))
+    if sys.byteorder == "big":
+        labels.byteswap()
+    return b"".join((header, records, labels))
 
 
 def unpack(data: bytes) -> list[Item]:

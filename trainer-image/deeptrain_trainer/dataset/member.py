@@ -101,10 +101,9 @@ class Names:
 
     def __init__(self) -> None:
         """Nothing was seen."""
-        # From what a file system that ignores case and Unicode forms would call it, to its
-        # spelling.
-        self._spelling: dict[str, str] = {}
-        self._files: set[str] = set()
+        # For each folder: from what a file system that ignores case and Unicode forms would call an
+        # entry, to its spelling, which ends in a slash for a folder.
+        self._entries: dict[str, dict[str, str]] = {"": {}}
 
     def admit(self, name: str, *, is_folder: bool) -> str | None:
         """Checks a name.
@@ -129,24 +128,41 @@ class Names:
         return path
 
     def _register(self, path: str, *, is_folder: bool) -> None:
-        if path in self._files or (not is_folder and self._spelling.get(path) == path):
+        parent, _, name = path.rpartition("/")
+        if parent not in self._entries:
+            parts = parent.split("/")
+            for depth, part in enumerate(parts):
+                self._enter("/".join(parts[:depth]), part, is_folder=True)
+        is_new = self._enter(parent, name, is_folder=is_folder)
+        if not is_new and not is_folder:
             raise Failure("ArchiveInvalid", f"entry `{shown(path)}` is there twice")
-        if not is_folder:
-            self._files.add(path)
-        while path and self._spelling.get(path) != path:
-            key = _folded(path)
-            if self._spelling.setdefault(key, path) != path:
-                raise Failure(
-                    "ArchiveInvalid",
-                    f"entries `{shown(path)}` and `{shown(self._spelling[key])}` differ only in case "
-                    "or in Unicode form; rename one",
-                )
-            # A second key, the spelling itself, makes the loop stop at the first folder that is
-            # known.
-            self._spelling[path] = path
-            path = path.rpartition("/")[0]
-            if path in self._files:
-                raise Failure("ArchiveInvalid", f"entry `{shown(path)}` is a file and a folder")
+
+    def _enter(self, folder: str, name: str, *, is_folder: bool) -> bool:
+        """Enters a file or a folder into a folder that is known; whether it was not there yet."""
+        entries = self._entries[folder]
+        folded = _folded(name)
+        spelling = f"{name}/" if is_folder else name
+        known = entries.get(folded)
+        if known is None:
+            # One string for both, where they are equal: there are millions.
+            entries[spelling if folded == spelling else folded] = spelling
+            if is_folder:
+                self._entries[_joined(folder, name)] = {}
+            return True
+        if known == spelling:
+            return False
+        path, other = _joined(folder, name), _joined(folder, known.rstrip("/"))
+        if path == other:
+            raise Failure("ArchiveInvalid", f"entry `{shown(path)}` is a file and a folder")
+        raise Failure(
+            "ArchiveInvalid",
+            f"entries `{shown(path)}` and `{shown(other)}` differ only in case or in Unicode form; "
+            "rename one",
+        )
+
+
+def _joined(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
 
 
 def _folded(path: str) -> str:

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import stat
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -38,6 +39,8 @@ from .store import (
 from .workfolder import LOCK, hold, sweep
 
 SHARD_BYTES = 256 * 1024 * 1024
+# Shard, offset, length: packed, a fifth of the memory of three numbers.
+_PLACE = struct.Struct("<IQI")
 _UID = re.compile(r"[A-Za-z0-9-]{1,64}")
 # The group owns the store too: pods get it through fsGroup, whatever their user is.
 _DIRECTORY_MODE = 0o775
@@ -111,7 +114,7 @@ class DatasetWriter:
         self._folder = datasets / f".import-{uid}-{attempt}"
         self._lock: int | None = None
         self._shard_bytes = shard_bytes
-        self._places: dict[bytes, tuple[int, int, int]] = {}
+        self._places: dict[bytes, bytes] = {}
         self._shard: BinaryIO | None = None
         self._shard_number = -1
         self._shard_offset = 0
@@ -154,7 +157,7 @@ class DatasetWriter:
         assert self._shard is not None
         with naming_full_disk(self._folder, len(data)):
             self._shard.write(data)
-        self._places[sha256] = (self._shard_number, self._shard_offset, len(data))
+        self._places[sha256] = _PLACE.pack(self._shard_number, self._shard_offset, len(data))
         self._shard_offset += len(data)
 
     def publish(
@@ -186,19 +189,7 @@ class DatasetWriter:
 
     def _write_lists(self, digest: str, items: Sequence[LabelledItem]) -> None:
         concepts = sorted({concept for item in items for concept in item.concepts})
-        number = {concept: place for place, concept in enumerate(concepts)}
-        group = {sha: rank for rank, sha in enumerate(sorted({item.sha256 for item in items}))}
-        index = [
-            Item(
-                place,
-                tuple(sorted(number[concept] for concept in item.concepts)),
-                group[item.sha256],
-                *self._places[item.sha256],
-                item.sha256,
-            )
-            for place, item in enumerate(items)
-        ]
-        _write(self._folder / INDEX, pack(index))
+        _write(self._folder / INDEX, pack(self._index(items, concepts)))
         _write(self._folder / CONCEPTS, json.dumps(concepts, ensure_ascii=False).encode())
         names = [INDEX, CONCEPTS, *(shard_name(n) for n in range(self._shard_number + 1))]
         files = {
@@ -206,6 +197,17 @@ class DatasetWriter:
             for name in names
         }
         _write(self._folder / MANIFEST, Manifest(digest, files).to_json().encode())
+
+    def _index(self, items: Sequence[LabelledItem], concepts: Sequence[str]) -> Iterator[Item]:
+        """`items` are sorted, so equal content, which is one group, lies side by side."""
+        number = {concept: place for place, concept in enumerate(concepts)}
+        group, before = -1, b""
+        for place, (sha256, names) in enumerate(items):
+            group += sha256 != before
+            before = sha256
+            labels = tuple(sorted(number[name] for name in names))
+            shard, offset, length = _PLACE.unpack(self._places[sha256])
+            yield Item(place, labels, group, shard, offset, length, sha256)
 
     def _appear(self, place: Path, split_digest: str) -> None:
         """Renames the directory to its digest, or adds to the equal one that is already there."""

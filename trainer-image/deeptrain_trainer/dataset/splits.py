@@ -83,12 +83,14 @@ def _position(seed: int, group: bytes) -> int:
 
 
 def _by_ratio(members: Sequence[Member], seed: int, ratios: Ratios) -> list[Split]:
-    concepts_of: dict[bytes, set[str]] = defaultdict(set)
-    for member in members:
-        concepts_of[member.group].update(member.concepts)
+    concepts_of: dict[bytes, tuple[str, ...]] = {}
+    for group, concepts, _ in members:
+        known = concepts_of.setdefault(group, concepts)
+        if known != concepts:
+            concepts_of[group] = tuple(sorted({*known, *concepts}))
     groups_of: dict[str, list[bytes]] = defaultdict(list)
     # Ascending u; the group itself breaks the (impossible) tie.
-    for group in sorted(concepts_of, key=lambda group: (_position(seed, group), group)):
+    for group in sorted(sorted(concepts_of), key=lambda group: _position(seed, group)):
         for concept in concepts_of[group]:
             groups_of[concept].append(group)
     splits = {group: _by_position(_position(seed, group), ratios) for group in concepts_of}
@@ -123,7 +125,7 @@ def _keep_for_training(splits: dict[bytes, Split], groups_of: dict[str, list[byt
 def _hold_out(
     splits: dict[bytes, Split],
     groups_of: dict[str, list[bytes]],
-    concepts_of: dict[bytes, set[str]],
+    concepts_of: dict[bytes, tuple[str, ...]],
     kept: set[bytes],
     ratios: Ratios,
 ) -> None:

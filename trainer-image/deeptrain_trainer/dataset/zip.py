@@ -56,18 +56,23 @@ class ZipMembers:
             _check_entry(entry)
         self.count = len(self._entries)
         self.unpacked_bytes = sum(entry.file_size for entry in self._entries)
+        # `members` takes them from the end; nobody else holds them, because they are large and many.
+        self._entries.reverse()
+        self._archive.filelist.clear()
+        self._archive.NameToInfo.clear()
 
     def close(self) -> None:
         """Closes the file."""
         self._archive.close()
 
     def members(self, names: Names) -> Iterator[Member]:
-        """The files and folders, in the order in which they lie in the archive.
+        """The files and folders, in the order in which they lie in the archive. Can be called once.
 
         Raises:
             Failure: `ArchiveInvalid`.
         """
-        for entry in self._entries:
+        while self._entries:
+            entry = self._entries.pop()
             path = names.admit(_name(entry), is_folder=entry.is_dir())
             if path is not None:
                 read = None if entry.is_dir() else self._reader(entry)
