@@ -20,6 +20,12 @@ import { gateProblem, isComplete } from "./gates.ts";
 import type { EventNote } from "./plan.ts";
 import { dataWarning, resolvedStatus } from "./wantedinputs.ts";
 
+/** A status without what it mirrors of a running version. */
+export const withoutProgress = (status: DeepModelStatus): unknown => {
+  const { progress: _, metric: __, ...lifecycle } = status;
+  return lifecycle;
+};
+
 export const deepModelStatus = (
   model: DeepModel,
   dataset: Dataset | undefined,
@@ -77,7 +83,7 @@ const claimsOf = (model: DeepModel, dataset: Dataset | undefined, decision: Deci
   };
 };
 
-const availableClaim = (ready: ModelVersion | undefined): Claimed =>
+export const availableClaim = (ready: ModelVersion | undefined): Claimed =>
   ready === undefined
     ? { status: "False", reason: "NothingTrained", message: "no version is usable yet" }
     : { status: "True", reason: "Available", message: `${ready.metadata.name} is usable` };
@@ -180,10 +186,10 @@ export const deepModelEvents = (
       ]
     : []),
   ...removed.map(
-    ({ metadata }): EventNote => ({
+    (version): EventNote => ({
       type: "Normal",
       reason: "VersionRemoved",
-      message: `${metadata.name} is removed: spec.versionsToKeep`,
+      message: `${version.metadata.name} is removed: ${isComplete(version) ? "spec.versionsToKeep" : "of those that did not complete only the last are kept"}`,
     }),
   ),
   ...readyEvents(model, status),

@@ -2,7 +2,8 @@
 
 import { Condition } from "../../api/conditions.ts";
 import type { Reason } from "../../api/reasons.ts";
-import { conditions } from "./conditions.ts";
+import { type Claimed, condition, conditions } from "./conditions.ts";
+import { availableClaim } from "./deepmodelstatus.ts";
 
 export interface UnreadableStatus {
   observedGeneration: number;
@@ -16,7 +17,7 @@ export const unreadableStatus = (
   now: string,
 ): UnreadableStatus => {
   const { generation, problem } = given;
-  const before = Condition.array().safeParse(given.conditions).data;
+  const before = readable(given.conditions);
   const reason: Reason =
     kind === "Dataset"
       ? "InputInvalid"
@@ -28,8 +29,25 @@ export const unreadableStatus = (
     observedGeneration: generation,
     conditions: conditions(
       before,
-      { Ready: said, Accepted: said, Stalled: { ...said, status: "True" } },
+      {
+        Ready: said,
+        Accepted: said,
+        Stalled: { ...said, status: "True" },
+        ...(kind === "DeepModel" ? { Available: availableAsBefore(before) } : {}),
+      },
       { generation, now },
     ),
   };
 };
+
+/** What serves goes on serving: `status.readyVersion` is not touched. */
+const availableAsBefore = (before: readonly Condition[]): Claimed => {
+  const known = condition({ conditions: before }, "Available");
+  return known === undefined
+    ? availableClaim(undefined)
+    : { status: known.status, reason: known.reason, message: known.message };
+};
+
+/** Each condition that can be read; another release may have written others beside it. */
+const readable = (given: unknown): Condition[] =>
+  (Array.isArray(given) ? given : []).flatMap((each) => Condition.safeParse(each).data ?? []);
