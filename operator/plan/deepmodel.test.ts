@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Condition } from "../../api/conditions.ts";
-import type { DeepModelStatus } from "../../api/deepmodel.ts";
+import type { DeepModelSpec, DeepModelStatus } from "../../api/deepmodel.ts";
 import { DeepModelStatus as StatusSchema } from "../../api/deepmodel.ts";
 import type { ModelVersion } from "../../api/modelversion.ts";
 import { condition } from "./conditions.ts";
@@ -290,6 +290,47 @@ describe("the data", () => {
     expect(shown(changed.status.conditions, "Available")).toBe("True");
   });
 
+  test("the dataset is gone, and more memory is given to what failed for want of it: the cure works", () => {
+    const failed = planned(world({ versions: [failedVersion()] })).status;
+    const gone = (spec: Partial<DeepModelSpec>) =>
+      planned(
+        world({
+          model: model({ meta: { generation: 2 }, spec, status: failed }),
+          dataset: undefined,
+          versions: [failedVersion()],
+        }),
+      );
+    const cured = gone({ resources: { memory: "8Gi" } });
+    expect(cured.status).toMatchObject({ wantedVersion: "pets-v1", wantedHash: hash });
+    expect(shown(cured.status.conditions, "Ready")).toBe("False OutOfMemory");
+    expect(gone({ concepts: ["cat", "dog"] }).status.wantedVersion).toBe("pets-v1");
+    for (const spec of [
+      { hyperparameters: { num_epochs: 9, logreg: false } },
+      { concepts: ["dog", "cat"] },
+      { datasetRef: { name: "elsewhere" } },
+    ]) {
+      expect(gone(spec).status.wantedVersion).toBeUndefined();
+    }
+  });
+
+  test("a retry that is asked for while nothing can be trained is heard once it can", () => {
+    const asked = { annotations: { "deeptrain.dev/retry": "b" }, generation: 2 };
+    const status = { lastVersionNumber: 1, wantedVersion: "pets-v1", lastHandledRetry: "a" };
+    const waiting = (spec: Partial<DeepModelSpec>, given: { dataset?: undefined } = {}) =>
+      planned(
+        world({
+          model: model({ meta: asked, spec, status }),
+          versions: [failedVersion()],
+          ...given,
+        }),
+      ).status.lastHandledRetry;
+    const edited = { hyperparameters: { num_epochs: 9, logreg: false } };
+    expect(waiting({ hyperparameters: { init_epochs: 80 } })).toBe("a");
+    expect(waiting({ concepts: ["cat", "fish"] })).toBe("a");
+    expect(waiting(edited, { dataset: undefined })).toBe("a");
+    expect(waiting(edited)).toBe("b");
+  });
+
   test("a failed dataset is waited for, with its reason", () => {
     const failed = dataset({
       status: {
@@ -546,6 +587,33 @@ describe("retention", () => {
       "pets-v2",
       "pets-v3",
     ]);
+  });
+});
+
+describe("retention of stopped versions", () => {
+  const stopped = (number: number, reason: "Superseded" | "Suspended" = "Superseded") => {
+    const each = failedVersion(number, { inputsHash: digestOf(`${number % 10}`), seed: number });
+    const ready = { type: "Ready" as const, status: "False" as const, reason, message: "stopped" };
+    const conditions = [{ ...ready, observedGeneration: 1, lastTransitionTime: T0 }];
+    return { ...each, status: { ...each.status, conditions, lastWantedAt: at(100 - number) } };
+  };
+  const removed = (versions: ModelVersion[], given = {}) =>
+    planned(
+      world({ model: model({ status: { lastVersionNumber: 99, ...given } }), versions }),
+    ).effects.map((effect) => effect.verb === "delete" && effect.name);
+
+  test("the last three are kept, the least recently wanted go first", () => {
+    const many = [2, 3, 4, 5, 6].map((n) => stopped(n));
+    expect(removed([trained(1), ...many])).toEqual(["pets-v6", "pets-v5"]);
+    const always = Array.from({ length: 200 }, (_, i) => stopped(i + 2));
+    expect(removed([trained(1), ...always])).toHaveLength(197);
+  });
+
+  test("never the wanted one, nor one that has not come to rest", () => {
+    const wanted = { ...stopped(2), spec: versionSpec(2), status: { ...stopped(2).status } };
+    const going = [7, 8, 9].map((n) => training(n, { inputsHash: digestOf(`${n}`), seed: n }));
+    const fresh = version({ number: 10, spec: { inputsHash: digestOf("e"), seed: 10 } });
+    expect(removed([wanted, stopped(3), stopped(4), stopped(5), ...going, fresh])).toEqual([]);
   });
 });
 

@@ -127,33 +127,41 @@ const choose = (world: ModelWorld, versions: readonly ModelVersion[]): Choice =>
       reason: "TemplateUnknown",
       message: "spec.templateRevision: there is no such revision",
     };
-    return { decision: { ...base, rejected: problem }, effects: [] };
+    return { decision: withoutHearing(model, { ...base, rejected: problem }), effects: [] };
   }
   const wanted = wantedInputs(model, dataset, resolved);
   if (wanted.is === "known") return known(world, { ...base, resolved }, resolved, wanted);
   if (wanted.is === "impossible") {
-    return { decision: { ...base, resolved, impossible: wanted.problem }, effects: [] };
+    const decision = { ...base, resolved, impossible: wanted.problem };
+    return { decision: withoutHearing(model, decision), effects: [] };
   }
-  return unknown(world, { ...base, resolved }, wanted.waiting);
+  return unknown(world, { ...base, resolved }, resolved, wanted.waiting);
 };
 
 const heard = <K extends "retry" | "retrain">(key: K, value: string | undefined) =>
   value === undefined ? {} : { [key]: value };
 
-/** The data cannot be seen. While the spec is the one that was decided upon, the decision stands. */
-const unknown = (world: ModelWorld, base: Decision, waiting: Problem): Choice => {
-  const { model } = world;
+/** The data cannot be seen: the decision stands while the spec, as far as can be told, is the one that it was for. */
+const unknown = (
+  world: ModelWorld,
+  base: Decision,
+  resolved: ResolvedSpec,
+  waiting: Problem,
+): Choice => {
+  const { model, dataset } = world;
   const { status } = model;
   const version = base.versions.find(({ metadata }) => metadata.name === status?.wantedVersion);
-  if (version === undefined || status?.observedGeneration !== (model.metadata.generation ?? 0)) {
-    return { decision: withRetry(model, { ...base, waiting }, undefined), effects: [] };
-  }
+  const isSameSpec =
+    version !== undefined &&
+    (status?.observedGeneration === (model.metadata.generation ?? 0) ||
+      answersForSpec(model, version, dataset, resolved));
+  if (!isSameSpec) return { decision: withoutHearing(model, { ...base, waiting }), effects: [] };
   const decision = {
     ...base,
     ...sinceWhen(world, version.spec.inputsHash),
     wanted: named(version),
   };
-  return { decision: withRetry(model, decision, version), effects: [] };
+  return { decision: withRetry(model, withoutRetrain(model, decision), version), effects: [] };
 };
 
 const named = (version: ModelVersion) => ({ name: version.metadata.name, version });
@@ -243,6 +251,12 @@ const mayRetrain = (model: DeepModel): boolean =>
   (model.spec.retrainOn ?? ["data"]).includes("data") ||
   (annotated(model, annotation.retrain) !== undefined &&
     annotated(model, annotation.retrain) !== model.status?.lastHandledRetrain);
+
+/** What was asked for while nothing can be trained waits, too. */
+const withoutHearing = (model: DeepModel, decision: Decision): Decision => {
+  const { retry: _, ...rest } = withoutRetrain(model, decision);
+  return { ...rest, ...heard("retry", model.status?.lastHandledRetry) };
+};
 
 /** A permission to retrain that cannot be used yet is not used up. */
 const withoutRetrain = (model: DeepModel, { retrain: _, ...decision }: Decision): Decision => ({

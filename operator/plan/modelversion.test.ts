@@ -810,6 +810,23 @@ describe("cure and retry", () => {
     expect(effects(planned(world({ status: oom, model: old })))).toEqual([]);
   });
 
+  test("a value that another version heard asks for nothing when one goes back", () => {
+    const back = wanting({
+      meta: { annotations: { "deeptrain.dev/retry": "b" } },
+      status: { lastHandledRetry: "b" },
+    });
+    const plan = planned(world({ status: { ...oom, lastHandledRetry: "a" }, model: back }));
+    expect([effects(plan), ready(plan)]).toEqual([[], "False OutOfMemory"]);
+    expect(plan.status.countedAttempts).toBe(oom.countedAttempts);
+    const asked = wanting({
+      meta: { annotations: { "deeptrain.dev/retry": "c" } },
+      status: { lastHandledRetry: "b" },
+    });
+    expect(
+      effects(planned(world({ status: { ...oom, lastHandledRetry: "a" }, model: asked }))),
+    ).toEqual(["create pets-v1-a2"]);
+  });
+
   test("nothing is begun while a pod of the attempt before is left", () => {
     const stuck = pod({ job: "pets-v1-a1", running: true });
     const cured = wanting({ spec: { resources: { memory: "8Gi" } } });

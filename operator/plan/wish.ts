@@ -27,9 +27,9 @@ export const wishOf = (version: ModelVersion, model: DeepModel): Wish => {
   };
 };
 
-/** The value of the retry annotation, where this version has not heard it. A new version has heard what its model had. */
+/** The value of the retry annotation, where nobody has heard it: it counts once, whichever version was wanted then. */
 export const askedRetry = (version: ModelVersion, model: DeepModel): string | undefined => {
   const asked = model.metadata.annotations?.[annotation.retry]?.slice(0, 256);
-  const heard = version.status?.lastHandledRetry ?? model.status?.lastHandledRetry;
-  return asked === heard ? undefined : asked;
+  const heard = [version.status?.lastHandledRetry, model.status?.lastHandledRetry];
+  return heard.includes(asked) ? undefined : asked;
 };
