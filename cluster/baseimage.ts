@@ -31,7 +31,7 @@ export async function baseImage(
     .digest("hex")
     .slice(0, 12);
   const name = `localhost/deeptrain-base-${base}:${key}`;
-  return withLock(name, async () => {
+  return withLock("build", async () => {
     if (!(await hasImage(name))) {
       say(`building the base image for ${base} (about a minute, once)`);
       await build(name, packages[base], node?.path);

@@ -1,7 +1,7 @@
 // Images of ours: built from a Dockerfile, kept in the registry's storage, and named by digest. The same inputs are built once.
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { buildah } from "./buildah.ts";
 import { contextDigest, contextFiles, copyContext } from "./context.ts";
@@ -10,7 +10,8 @@ import { cacheFolder, clustersFolder } from "./folders.ts";
 import { withLock } from "./lock.ts";
 import { installImagePackages, UnfitMachine } from "./packages.ts";
 import { endProgram } from "./program.ts";
-import { registryName, registryProgram, startRegistry } from "./registry.ts";
+import { pruneImage, recordFile, removeLeftovers } from "./prune.ts";
+import { registryName, registryProgram, repositoryFolder, startRegistry } from "./registry.ts";
 
 export { type Base, baseImage } from "./baseimage.ts";
 
@@ -43,32 +44,41 @@ export async function buildImage(spec: ImageSpec): Promise<string> {
     .update(JSON.stringify([name, dockerfile, Object.entries(buildArgs).sort(), digest]))
     .digest("hex")
     .slice(0, 16);
-  return withLock(`image ${name}`, async () => {
-    const built = spec.registry === undefined ? await builtBefore(name, key) : undefined;
-    if (built !== undefined) return built;
-    await requireRoom(spec);
-    spec.say?.(`building the image ${name}`);
-    await mkdir(cacheFolder("tmp"), { recursive: true });
-    const work = await mkdtemp(cacheFolder("tmp", "image-"));
-    try {
-      const staged = join(work, "context");
-      await copyContext(context, files, staged);
-      const local = `localhost/${name}:${key}`;
-      const recipe = join(work, "Dockerfile");
-      const text = await readFile(join(staged, dockerfile), "utf8");
-      await writeFile(recipe, withArguments(text, Object.keys(installerEnvironment())));
-      await buildah(["bud", ...buildFlags(buildArgs), "--file", recipe, "--tag", local, staged]);
-      if (spec.registry !== undefined) {
-        const repository = `${spec.registry}/${name}`;
+  const before = () => (spec.registry === undefined ? builtBefore(name, key) : undefined);
+  // One build at a time: what another has left in the storage is then known to be of none that runs.
+  return (
+    (await before()) ?? withLock("build", async () => (await before()) ?? build(spec, files, key))
+  );
+}
+
+async function build(spec: ImageSpec, files: readonly string[], key: string): Promise<string> {
+  const { name, context, dockerfile = "Dockerfile", buildArgs = {}, registry, say } = spec;
+  await requireRoom(spec);
+  say?.(`building the image ${name}`);
+  await mkdir(cacheFolder("tmp"), { recursive: true });
+  const work = await mkdtemp(cacheFolder("tmp", "image-"));
+  try {
+    await removeLeftovers();
+    const staged = join(work, "context");
+    await copyContext(context, files, staged);
+    const local = `localhost/${name}:${key}`;
+    const recipe = join(work, "Dockerfile");
+    const text = await readFile(join(staged, dockerfile), "utf8");
+    await writeFile(recipe, withArguments(text, Object.keys(installerEnvironment())));
+    await buildah(["bud", ...buildFlags(buildArgs), "--file", recipe, "--tag", local, staged]);
+    return await withLock("push", async () => {
+      if (registry !== undefined) {
+        const repository = `${registry}/${name}`;
         return `${repository}@${await pushTo(`${repository}:${key}`, local, work)}`;
       }
-      const reference = `${registryName}/${name}@${await withLock("push", () => push(local, name, key, work))}`;
+      const reference = `${registryName}/${name}@${await push(local, name, key, work)}`;
       await rememberBuilt(name, key, reference);
+      await pruneImage(name);
       return reference;
-    } finally {
-      await rm(work, { recursive: true, force: true });
-    }
-  });
+    });
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
 }
 
 // Unpacked in buildah's storage and again on a node, compressed in the registry. Later builds share nearly all of it.
@@ -144,23 +154,18 @@ async function pushTo(target: string, local: string, work: string): Promise<stri
 }
 
 async function builtBefore(name: string, key: string): Promise<string | undefined> {
-  const reference = await readFile(recordFile(name, key), "utf8").catch(() => undefined);
+  const record = recordFile(name, key);
+  const reference = await readFile(record, "utf8").catch(() => undefined);
   if (reference === undefined) return undefined;
   const hex = reference.split("@sha256:")[1] ?? "";
   const inRegistry = join(repositoryFolder(name), "_manifests", "revisions", "sha256", hex, "link");
-  return existsSync(inRegistry) ? reference : undefined;
-}
-
-// As the registry program lays out its storage.
-function repositoryFolder(name: string): string {
-  return cacheFolder("registry", "docker", "registry", "v2", "repositories", name);
+  if (!existsSync(inRegistry)) return undefined;
+  const now = new Date();
+  await utimes(record, now, now);
+  return reference;
 }
 
 async function rememberBuilt(name: string, key: string, reference: string): Promise<void> {
   await mkdir(cacheFolder("images"), { recursive: true });
   await writeFile(recordFile(name, key), reference);
-}
-
-function recordFile(name: string, key: string): string {
-  return cacheFolder("images", `${name.replaceAll("/", "-")}-${key}`);
 }

@@ -24,6 +24,25 @@ export interface RegistrySpec {
   readonly daemon: boolean;
 }
 
+/** The configuration of a registry over our storage. */
+export function registryConfiguration(listen: string): object {
+  return {
+    version: 0.1,
+    log: { level: "warn", accesslog: { disabled: true } },
+    storage: { filesystem: { rootdirectory: storageFolder() } },
+    http: { addr: listen },
+  };
+}
+
+/** Where the registry program keeps what it knows of an image. */
+export function repositoryFolder(name: string): string {
+  return join(storageFolder(), "docker", "registry", "v2", "repositories", name);
+}
+
+function storageFolder(): string {
+  return cacheFolder("registry");
+}
+
 /** Starts a registry at `address:port` and resolves when it answers. */
 export async function startRegistry({
   folder,
@@ -31,16 +50,9 @@ export async function startRegistry({
   port,
   daemon,
 }: RegistrySpec): Promise<void> {
-  const storage = cacheFolder("registry");
-  await mkdir(storage, { recursive: true });
+  await mkdir(storageFolder(), { recursive: true });
   const config = join(folder, "registry.json");
-  const configuration = {
-    version: 0.1,
-    log: { level: "warn", accesslog: { disabled: true } },
-    storage: { filesystem: { rootdirectory: storage } },
-    http: { addr: `${address}:${port}` },
-  };
-  await writeFile(config, JSON.stringify(configuration));
+  await writeFile(config, JSON.stringify(registryConfiguration(`${address}:${port}`)));
   const argv = [await binary("registry"), "serve", config];
   // It would send traces to a collector that is not there.
   await startProgram({
