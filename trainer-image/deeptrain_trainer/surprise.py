@@ -43,7 +43,7 @@ def _disk_full(surprise: Exception, run: dict[str, Any]) -> str:
 
 def _out_of_memory(run: dict[str, Any]) -> str:
     if run.get("task") == "import":
-        return "The import ran out of memory: raise the importer's memory."
+        return "The import ran out of memory: raise the operator's --import-memory."
     sizes = run.get("hyperparameters", {})
     return (
         f"Out of memory at batch_size {sizes.get('batch_size')}, image_size {sizes.get('image_size')}: "

@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple, cast
 import zstandard
 
 from ..failure import Failure
-from .member import Member, Names
+from .member import WHY_SO_FEW, Member, Names
 from .tar import BLOCK, is_tar, tar_members
 from .zip import ZipMembers
 
@@ -170,6 +170,7 @@ def _limited(members: Iterator[Member], limits: Limits) -> Iterator[Member]:
             files += 1
         if max(files, folders) > limits.entries:
             raise Failure(
-                "ArchiveTooLarge", f"the archive has more than {limits.entries} files or folders"
+                "ArchiveTooLarge",
+                f"the archive has more than {limits.entries} files or folders, {WHY_SO_FEW}",
             )
         yield member

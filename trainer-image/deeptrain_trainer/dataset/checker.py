@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from .image import InvalidImageError, decode_rgb, image_format
+from .image import InvalidImageError, check_image, image_format
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ def check(data: bytes) -> Verdict:
     """Decodes `data` wholly; a header alone proves nothing."""
     problem = None
     try:
-        decode_rgb(data)
+        check_image(data)
     except InvalidImageError as error:
         problem = str(error)
     return Verdict(hashlib.sha256(data).digest(), problem, image_format(data) is not None)

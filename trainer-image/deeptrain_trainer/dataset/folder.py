@@ -11,6 +11,7 @@ from stat import S_ISDIR, S_ISREG
 from ..failure import Failure
 from .member import (
     MAX_FILE_BYTES,
+    WHY_SO_FEW,
     LostLinkError,
     Member,
     Names,
@@ -81,7 +82,9 @@ def folder_members(folder: Path, root: Path, max_entries: int) -> Iterator[Membe
     names = Names()
     for count, member in enumerate(_walk(real, root, "", names, (real,)), 1):
         if count > 2 * max_entries:
-            raise Failure("ArchiveTooLarge", f"the source has more than {max_entries} files")
+            raise Failure(
+                "ArchiveTooLarge", f"the source has more than {max_entries} files, {WHY_SO_FEW}"
+            )
         yield member
 
 

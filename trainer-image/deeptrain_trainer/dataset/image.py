@@ -12,9 +12,10 @@ Pillow's, which is (255 - k) - mul(c, 255 - k) with t = a * b + 128, mul(a, b) =
 8.
 """
 
+import contextlib
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -101,6 +102,28 @@ def decode_rgb(data: bytes) -> _Pixels:
     Raises:
         InvalidImageError: Not of an accepted format, more than `MAX_PIXELS`, damaged or truncated.
     """
+    with _loaded(data) as image:
+        width, height = image.size
+        pixels = np.empty((height, width, 3), np.uint8)
+        top = 0
+        for strip in _strips(image):
+            pixels[top : top + len(strip)] = strip
+            top += len(strip)
+        return np.ascontiguousarray(_UPRIGHT.get(_orientation(image), _as_is)(pixels))
+
+
+def check_image(data: bytes) -> None:
+    """Raises InvalidImageError where `decode_rgb` would, in half of its memory: the pixels are not
+    kept.
+    """
+    with _loaded(data) as image:
+        for _ in _strips(image):
+            pass
+
+
+@contextlib.contextmanager
+def _loaded(data: bytes) -> Iterator[Image.Image]:
+    """The decoded image; what goes wrong with it becomes InvalidImageError."""
     name = image_format(data)
     if name is None:
         raise InvalidImageError(_unaccepted(data))
@@ -111,8 +134,7 @@ def decode_rgb(data: bytes) -> _Pixels:
             if width * height > MAX_PIXELS:
                 raise InvalidImageError(f"{width}x{height} pixels are more than {MAX_PIXELS}")
             image.load()
-            pixels = _pixels(image)
-            return np.ascontiguousarray(_UPRIGHT.get(_orientation(image), _as_is)(pixels))
+            yield image
     except InvalidImageError:
         raise
     except _OVERSIZED as error:
@@ -126,16 +148,14 @@ def decode_rgb(data: bytes) -> _Pixels:
         raise InvalidImageError(f"not a readable {name}: {detail}") from error
 
 
-def _pixels(image: Image.Image) -> _Pixels:
-    """8-bit RGB of the frame that is loaded."""
+def _strips(image: Image.Image) -> Iterator[_Pixels]:
+    """8-bit RGB of the frame that is loaded, some rows at a time: so conversions take little more
+    memory than the image.
+    """
     width, height = image.size
-    pixels = np.empty((height, width, 3), np.uint8)
-    # In strips, so that conversions take little more memory than the image and the result.
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        pixels[top:bottom] = _to_rgb(image.crop((0, top, width, bottom)))
-    return pixels
+        yield _to_rgb(image.crop((0, top, width, min(top + rows, height))))
 
 
 def _to_rgb(image: Image.Image) -> _Pixels:

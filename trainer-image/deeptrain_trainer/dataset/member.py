@@ -16,6 +16,8 @@ MAX_PATH_BYTES = 1024
 MAX_PART_BYTES = 255
 MAX_FILE_BYTES = 128 * 1024 * 1024
 """Most bytes of one image file."""
+WHY_SO_FEW = "which is what the importer's memory allows (the operator's --import-memory)"
+"""Why there is a limit to the number of entries."""
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 # Control characters, line separators, and the marks that turn the reading direction.

@@ -12,7 +12,7 @@ from pathlib import Path
 from stat import S_IFDIR, S_IFMT, S_IFREG
 
 from ..failure import Failure
-from .member import Member, Names, shown
+from .member import WHY_SO_FEW, Member, Names, shown
 
 _END = struct.Struct("<4s4H2LH")
 _END_64_LOCATOR = struct.Struct("<4sLQL")
@@ -50,7 +50,7 @@ class ZipMembers:
             raise Failure("ArchiveInvalid", f"the zip archive is damaged: {error}") from error
         self._entries = sorted(self._archive.infolist(), key=lambda entry: entry.header_offset)
         if len(self._entries) > max_entries:
-            raise Failure("ArchiveTooLarge", f"the archive has more than {max_entries} entries")
+            raise _too_many(max_entries)
         self._check_overlap()
         for entry in self._entries:
             _check_entry(entry)
@@ -100,6 +100,12 @@ class ZipMembers:
             end = entry.header_offset + _LOCAL_HEADER_BYTES + entry.compress_size
         if end > self._archive.start_dir:
             raise _damaged(self._entries[-1], "it overlaps the directory")
+
+
+def _too_many(max_entries: int) -> Failure:
+    return Failure(
+        "ArchiveTooLarge", f"the archive has more than {max_entries} entries, {WHY_SO_FEW}"
+    )
 
 
 def _damaged(entry: zipfile.ZipInfo, problem: str) -> Failure:
@@ -157,7 +163,4 @@ def _check_directory_size(path: Path, max_entries: int) -> None:
                 record = _END_64.unpack(file.read(_END_64.size))
                 entries, directory = record[7], record[8]
     if entries > max_entries or directory > _MAX_DIRECTORY_BYTES:
-        raise Failure(
-            "ArchiveTooLarge",
-            f"the archive has {entries} entries; at most {max_entries} are allowed",
-        )
+        raise _too_many(max_entries)

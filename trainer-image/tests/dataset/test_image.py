@@ -1,9 +1,11 @@
 """The decoder: which files it takes, and which pixels come out."""
 
 import io
+import os
 import resource
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deeptrain_trainer.dataset.image import InvalidImageError, decode_rgb
+from deeptrain_trainer.dataset.image import InvalidImageError, check_image, decode_rgb
 
 from .samples import picture, zip_of
 
@@ -177,8 +179,9 @@ def test_a_truncated_image_is_refused(kind: str) -> None:
     noise = Image.fromarray(np.random.default_rng(7).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     data = saved(noise, kind)
     for share in (0.1, 0.5, 0.9):
-        with pytest.raises(InvalidImageError, match=f"not a readable {kind}"):
-            decode_rgb(data[: int(share * len(data))])
+        for function in (decode_rgb, check_image):
+            with pytest.raises(InvalidImageError, match=f"not a readable {kind}"):
+                function(data[: int(share * len(data))])
 
 
 @pytest.mark.parametrize(
@@ -212,5 +215,27 @@ def test_damage_never_raises_anything_else(kind: str, data: st.DataObject) -> No
         pixels = decode_rgb(bytes(content))
     except InvalidImageError as error:
         assert str(error)
+        with pytest.raises(InvalidImageError):
+            check_image(bytes(content))
     else:
+        check_image(bytes(content))
         assert pixels.ndim == 3 and pixels.shape[2] == 3
+
+
+def test_a_check_keeps_no_pixels() -> None:
+    side = 6000
+    row = b"\0" + bytes(3 * side)
+    data = png(side, side, 8, 2, row * side)
+    child = os.fork()
+    if child == 0:
+        before = resident_peak_bytes()
+        check_image(data)
+        # Pillow itself has four bytes for each pixel.
+        os._exit(0 if resident_peak_bytes() - before < 4.5 * side * side + 2**24 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def resident_peak_bytes() -> int:
+    """Of this process, since its beginning."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))

@@ -9,19 +9,23 @@ import subprocess
 import sys
 import textwrap
 import time
+import tracemalloc
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from contract import assert_record
 
+from deeptrain_trainer.dataset import importer as importer_module
+from deeptrain_trainer.dataset.checker import Verdict
 from deeptrain_trainer.dataset.findings import canonical_digest, canonical_json
 from deeptrain_trainer.dataset.importer import Imported, import_folder, run_import
 from deeptrain_trainer.dataset.store import StoredDataset, verify
 from deeptrain_trainer.failure import Failure, Stopped
 
 from .rights import as_ordinary_user
-from .samples import UID, Place, picture, pictures, tar_of, write_files
+from .samples import UID, Place, picture, pictures, tar_of, write_files, zip_of
 from .test_fetch import serving
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -418,12 +422,41 @@ def test_a_fifo_among_the_files_is_a_bad_item(place: Place) -> None:
     assert place.reporter.report["badItems"][0]["problem"] == "not a regular file"
 
 
+def test_an_item_needs_no_more_memory_than_its_limit_is_made_of(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator grants 1024 bytes to each; malloc's own share is not seen here."""
+
+    def unchecked(
+        files: Iterable[tuple[str, bytes]], _: int
+    ) -> Iterator[tuple[str, bytes, Verdict]]:
+        for key, data in files:
+            yield key, data, Verdict(hashlib.sha256(data).digest(), None, True)
+
+    monkeypatch.setattr(importer_module, "check_all", unchecked)
+    count = 20_000
+    files = {f"photos/concept_{n % 100}/IMG_2026_{n:08}.jpg": b"%d" % n for n in range(count)}
+    archive = place.source / "archive"
+    for pack in (tar_of, zip_of):
+        archive.write_bytes(pack(files))
+        limits = {"archiveBytes": 10**8, "unpackedBytes": 10**8, "items": count}
+        tracemalloc.start()
+        try:
+            place.run({"pvc": {"path": str(archive)}}, limits=limits)
+            assert tracemalloc.get_traced_memory()[1] / count < 800
+        finally:
+            tracemalloc.stop()
+
+
 def test_too_much_is_refused(place: Place) -> None:
     limits = {"archiveBytes": 10**8, "unpackedBytes": 1000, "items": 1000}
     assert place.failure(GOOD, limits=limits).reason == "ArchiveTooLarge"
     limits = {"archiveBytes": 10**8, "unpackedBytes": 10**8, "items": 5}
     other = Place(_fresh(place))
-    assert other.failure(GOOD, limits=limits).reason == "ArchiveTooLarge"
+    for source in (GOOD, tar_of(GOOD), zip_of(GOOD)):
+        failure = other.failure(source, limits=limits)
+        assert failure.reason == "ArchiveTooLarge"
+        assert "the operator's --import-memory" in failure.message
 
 
 def test_ratios_that_do_not_add_up_are_refused(place: Place) -> None:
