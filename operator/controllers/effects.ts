@@ -2,6 +2,7 @@
 // whatever is worth repeating throws, and the queue repeats it.
 
 import { STORE_CLAIM } from "../../api/group.ts";
+import { OwnerReference } from "../../api/objectmeta.ts";
 import type { Effect, Manifest, Refusal } from "../plan/plan.ts";
 import { type ApiError, isAlreadyExists, isConflict, isRefused } from "../runtime/apierror.ts";
 import type { Client } from "../runtime/client.ts";
@@ -57,40 +58,45 @@ const create = async (
   client: Client,
   caches: Caches,
   object: Manifest,
+  isAgain = false,
 ): Promise<Refusal | undefined> => {
   try {
     await client.create(resources[object.kind], object);
     return undefined;
   } catch (error) {
-    if (isAlreadyExists(error)) return taken(client, caches, object);
     if (isRefused(error)) return refusal(object, error);
-    throw error;
+    if (!isAlreadyExists(error)) throw error;
   }
+  // The store's claim belongs to nobody.
+  if (object.kind === "PersistentVolumeClaim") return undefined;
+  const { name, namespace } = object.metadata;
+  const found = await client.get(resources[object.kind], { namespace, name });
+  if (found !== undefined) return taken(caches, object, found);
+  if (isAgain) throw new Error(`${object.kind} ${namespace}/${name} comes and goes`);
+  return create(client, caches, object, true);
 };
 
 /** Ours, from before this process began or from a write whose answer was lost; or somebody else's. */
-const taken = async (
-  client: Client,
-  caches: Caches,
-  object: Manifest,
-): Promise<Refusal | undefined> => {
+const taken = (caches: Caches, object: Manifest, found: KubeObject): Refusal | undefined => {
   const { kind } = object;
   const { name, namespace } = object.metadata;
-  // The store's claim belongs to nobody.
-  if (kind === "PersistentVolumeClaim") return undefined;
-  const found = await client.get(resources[kind], { namespace, name });
-  const owner = object.metadata.ownerReferences?.[0]?.uid ?? "";
-  if (found === undefined) throw new Error(`${kind} ${namespace}/${name} came and went`);
-  if (!isOwned(found, owner)) {
+  const owner = object.metadata.ownerReferences?.[0];
+  if (found.metadata.deletionTimestamp !== undefined) {
+    const message = `waiting until the ${kind} ${name}, which is being deleted, is gone`;
+    return { kind, name, reason: "Creating", message };
+  }
+  const controller = found.metadata.ownerReferences?.find((each) => each.controller === true);
+  if (owner === undefined || controller?.uid !== owner.uid) {
+    if (owner !== undefined && isNamesake(controller, owner)) {
+      const message = `waiting until the ${kind} ${name} of a deleted ${owner.kind} ${owner.name} is removed`;
+      return { kind, name, reason: "Creating", message };
+    }
     return {
       kind,
       name,
       reason: "NameConflict",
       message: `a ${kind} ${name} exists that is not ours; delete or rename it`,
     };
-  }
-  if (found.metadata.deletionTimestamp !== undefined) {
-    throw new Error(`${kind} ${namespace}/${name} is still being deleted`);
   }
   if (kind === "Job") caches.jobs.put(found);
   else caches.versions.put(found);
@@ -106,9 +112,13 @@ const taken = async (
   return undefined;
 };
 
-const isOwned = ({ metadata }: KubeObject, uid: string): boolean =>
-  metadata.ownerReferences?.some((owner) => owner.controller === true && owner.uid === uid) ===
-  true;
+/** An earlier object of our owner's name: it is gone, and the garbage collector has not come to what it owned yet. */
+const isNamesake = (controller: unknown, owner: OwnerReference): boolean => {
+  const { data } = OwnerReference.safeParse(controller);
+  return data?.kind === owner.kind && data.name === owner.name && groupOf(data) === groupOf(owner);
+};
+
+const groupOf = ({ apiVersion }: OwnerReference): string => apiVersion.split("/")[0] ?? "";
 
 const refusal = ({ kind, metadata }: Manifest, error: ApiError): Refusal => ({
   kind,

@@ -2,6 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { Dataset } from "../../api/dataset.ts";
 import { DeepModel } from "../../api/deepmodel.ts";
 import { ModelVersion } from "../../api/modelversion.ts";
 import type { TrainingEvent } from "../../api/progress.ts";
@@ -164,6 +165,68 @@ describe("a cluster that is not kind", () => {
       return next !== undefined && next.metadata.uid !== uid && next.status?.artifact !== undefined;
     }, 10_000);
     expect(version().spec.model.uid).toBe(model().metadata.uid);
+  });
+
+  test("what an earlier object of that name left is waited for: never stalled, never adopted", async () => {
+    const operator = await scene.begin();
+    scene.declare();
+    await scene.untilReady();
+    await settled(scene.server);
+    const { uid } = version().metadata;
+    const seen = new Set<string | undefined>();
+    scene.server.storage.onEntry(({ plural, object }) => {
+      const { data } = DeepModel.safeParse(object);
+      if (plural === deepModels.plural) seen.add(condition(data?.status, "Stalled")?.reason);
+    });
+    // The garbage collector is slow, and comes to each in its turn.
+    scene.server.storage.collectsGarbage = false;
+    scene.server.remove(deepModels, "shop/pets");
+    scene.server.put(deepModels, modelManifest({}));
+    await until("Creating");
+    expect(condition(model().status, "Ready")?.message).toMatch(
+      /waiting.*ModelVersion pets-v1.*deleted DeepModel pets/,
+    );
+    expect(version().metadata.uid).toBe(uid);
+    scene.server.remove(modelVersions, "shop/pets-v1");
+    const waiting = /waiting.*Job pets-v1-a1.*deleted ModelVersion pets-v1/;
+    await eventually(() => waiting.test(condition(model().status, "Ready")?.message ?? ""), 10_000);
+    scene.server.remove(jobs, "shop/pets-v1-a1");
+    await scene.untilReady();
+    expect(version().metadata.uid).not.toBe(uid);
+    expect([...seen]).toEqual([undefined]);
+    expect(operator.problems).toEqual([]);
+  });
+
+  test("the same of an import", async () => {
+    await scene.begin();
+    scene.server.put(datasets, datasetManifest);
+    const dataset = () => Dataset.parse(scene.server.get(datasets, "shop/photos"));
+    const datasetReason = () => condition(dataset().status, "Ready")?.reason;
+    await eventually(() => datasetReason() === "Imported", 10_000);
+    await settled(scene.server);
+    const [old] = scene.server.all(jobs);
+    scene.server.storage.collectsGarbage = false;
+    scene.server.remove(datasets, "shop/photos");
+    scene.server.put(datasets, datasetManifest);
+    await eventually(() => datasetReason() === "Creating", 10_000);
+    expect(condition(dataset().status, "Ready")?.message).toMatch(/Job.*deleted Dataset photos/);
+    scene.server.remove(jobs, `shop/${old?.metadata.name}`);
+    await eventually(() => datasetReason() === "Imported", 10_000);
+  });
+
+  test("a foreign Job that is being deleted is no conflict", async () => {
+    scene.server.put(jobs, {
+      apiVersion: "batch/v1",
+      kind: "Job",
+      metadata: { name: "pets-v1-a1", namespace: "shop", finalizers: ["example.com/slow"] },
+      spec: { template: { spec: { containers: [{ name: "other" }] } } },
+    });
+    scene.server.remove(jobs, "shop/pets-v1-a1");
+    await scene.begin();
+    scene.declare();
+    await until("Creating");
+    expect(condition(model().status, "Ready")?.message).toMatch(/being deleted/);
+    expect(condition(model().status, "Stalled")).toBeUndefined();
   });
 
   test("progress reaches both statuses; after a restart it goes on, and a replay changes nothing", async () => {

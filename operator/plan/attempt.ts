@@ -7,7 +7,7 @@ import { ended } from "./attemptoutcome.ts";
 import type { Outcome } from "./conditions.ts";
 import type { Job } from "./kubernetes.ts";
 import { placementDigest, placementOf } from "./placement.ts";
-import { type Effect, isOwnedBy, type Refusal } from "./plan.ts";
+import { type Effect, isOwnedBy, type Refusal, tryAgainMs } from "./plan.ts";
 import {
   eventsDueMs,
   type PodFacts,
@@ -262,6 +262,6 @@ export const refused = (before: VersionStanding, refusal: Refusal): Step => {
       },
     },
     effects: [],
-    nextMs: REFUSED_AGAIN_MS,
+    nextMs: tryAgainMs(refusal),
   };
 };

@@ -20,6 +20,7 @@ import {
   type Plan,
   type Refusal,
   type Settings,
+  tryAgainMs,
 } from "./plan.ts";
 import {
   eventsDueMs,
@@ -67,8 +68,6 @@ interface Step {
   effects: Effect[];
   nextMs?: number;
 }
-
-const RETRY_REFUSED_MS = 30_000;
 
 export const planDataset = (world: DatasetWorld): Plan<DatasetStatus> => {
   const { dataset, now } = world;
@@ -189,7 +188,7 @@ const refused = ({ dataset }: DatasetWorld, previous: Import, refusal: Refusal):
       },
     },
     effects: [],
-    nextMs: RETRY_REFUSED_MS,
+    nextMs: tryAgainMs(refusal),
   };
 };
 

@@ -78,5 +78,5 @@ export const transition = (dataset: Dataset, { outcome }: DatasetStanding): Even
       ? [{ type: "Normal", reason: "ImportStarted", message }]
       : [];
   }
-  return [{ type: "Warning", reason, message }];
+  return reason === "Creating" ? [] : [{ type: "Warning", reason, message }];
 };

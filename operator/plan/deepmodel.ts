@@ -15,6 +15,7 @@ import {
   ownLabels,
   type Plan,
   type Refusal,
+  tryAgainMs,
 } from "./plan.ts";
 import { versionsToRemove } from "./retention.ts";
 import { deepModelProblem, type Problem } from "./specproblem.ts";
@@ -68,7 +69,6 @@ interface Choice {
 
 /** From the second version on a hash must be wanted for so long: one commit never trains twice. */
 export const STABLE_AFTER_MS = 10_000;
-const CONFLICT_AGAIN_MS = 30_000;
 const KEPT_DEFAULT = 5;
 
 export const planDeepModel = (world: ModelWorld): Plan<DeepModelStatus> => {
@@ -290,7 +290,7 @@ const create = (world: ModelWorld, fresh: Decision, inputs: Inputs): Choice => {
     return {
       decision: { ...withoutRetrain(model, fresh), waiting: { reason, message } },
       effects: [],
-      nextMs: CONFLICT_AGAIN_MS,
+      nextMs: tryAgainMs(refusal),
     };
   }
   return {

@@ -35,9 +35,16 @@ export type Effect =
 export interface Refusal {
   kind: Manifest["kind"];
   name: string;
-  reason: Extract<Reason, "NameConflict" | "QuotaExceeded" | "AdmissionDenied" | "AccessDenied">;
+  /** `Creating`: the name is about to become free. */
+  reason: Extract<
+    Reason,
+    "NameConflict" | "QuotaExceeded" | "AdmissionDenied" | "AccessDenied" | "Creating"
+  >;
   message: string;
 }
+
+/** When to try again what was refused, in milliseconds. */
+export const tryAgainMs = ({ reason }: Refusal): number => (reason === "Creating" ? 5_000 : 30_000);
 
 export interface EventNote {
   type: "Normal" | "Warning";
