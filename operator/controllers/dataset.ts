@@ -2,6 +2,7 @@
 
 import type { Dataset, DatasetStatus } from "../../api/dataset.ts";
 import { planDataset } from "../plan/dataset.ts";
+import { withoutProgress } from "../plan/datasetstatus.ts";
 import { isOwnedBy } from "../plan/plan.ts";
 import { nameOf } from "../runtime/resource.ts";
 import { datasets } from "./kinds.ts";
@@ -16,6 +17,8 @@ export const reconcileDataset = (io: Io) => (key: string) => {
   const kind: Kind<Dataset, DatasetStatus> = {
     resource: datasets,
     get: () => caches.datasets.get(key),
+    shown: (status) => ({ phase: status?.import?.phase }),
+    withoutProgress,
     plan: async (dataset, refusals, mails) => {
       const jobs = caches.jobs
         .by("owner", dataset.metadata.uid)

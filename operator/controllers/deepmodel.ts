@@ -2,6 +2,7 @@
 
 import type { DeepModel, DeepModelStatus } from "../../api/deepmodel.ts";
 import { planDeepModel } from "../plan/deepmodel.ts";
+import { withoutProgress } from "../plan/deepmodelstatus.ts";
 import { nameOf } from "../runtime/resource.ts";
 import { deepModels } from "./kinds.ts";
 import { type Io, type Kind, reconcile } from "./shell.ts";
@@ -15,6 +16,7 @@ export const reconcileDeepModel = (io: Io) => (key: string) => {
   const kind: Kind<DeepModel, DeepModelStatus> = {
     resource: deepModels,
     get: () => caches.models.get(key),
+    withoutProgress,
     plan: async (model, refusals) =>
       planDeepModel({
         model,

@@ -102,7 +102,7 @@ describe("a cluster that is not kind", () => {
   test("an operator with another trainer image leaves what runs and what is trained alone", async () => {
     await untilTraining();
     const started = [...scene.kubelet.started];
-    await scene.begin("registry.test/deeptrain-trainer:2");
+    await scene.begin({ image: "registry.test/deeptrain-trainer:2" });
     await settled(scene.server);
     expect(scene.kubelet.started).toEqual(started);
     expect(reason()).toBe("Training");
@@ -264,6 +264,7 @@ describe("a cluster that is not kind", () => {
     await scene.begin();
     await send(2, 2);
     await eventually(() => model().status?.progress?.display === "2/4 · 50% · 30s", 5_000);
+    await scene.begin();
     await send(1, 1);
     await settled(scene.server);
     expect(version().status).toMatchObject({
@@ -295,6 +296,60 @@ describe("a cluster that is not kind", () => {
     await settled(scene.server);
     // One of the version, one of the model that shows it.
     expect(scene.server.writes.length - before).toBeLessThanOrEqual(2);
+  });
+
+  test("news all the time is a write a second, and its model's", async () => {
+    await untilTraining();
+    await settled(scene.server);
+    const { uid } = version().metadata;
+    const before = scene.server.writes.length;
+    for (let sequence = 1; sequence <= 300; sequence += 1) {
+      const phase = sequence % 2 === 0 ? "loading" : "training";
+      scene.operator
+        ?.takeReport({ task: "train", uid, attempt: 1, sequence, event: { type: "phase", phase } })
+        .catch(() => undefined);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    expect(scene.server.writes.length - before).toBeLessThanOrEqual(2 * 5);
+  });
+
+  test("a status that the API server refuses: an event says so, others go on, and it is not tried hot", async () => {
+    const allow = scene.server.faults.add(({ sub, plural }) =>
+      sub === "status" && plural === "modelversions"
+        ? { status: 422, reason: "Invalid", message: "status.attempts: Too many: 9" }
+        : undefined,
+    );
+    const operator = await scene.begin();
+    scene.declare();
+    await eventually(
+      () => operator.events.some(({ reason: is }) => is === "StatusRefused"),
+      10_000,
+    );
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    const tries = scene.server.writes.filter(({ status }) => status === 422).length;
+    expect(tries).toBeLessThan(8);
+    expect(operator.events.find(({ reason: is }) => is === "StatusRefused")).toMatchObject({
+      kind: "ModelVersion",
+      name: "pets-v1",
+      note: expect.stringContaining("status.attempts: Too many: 9"),
+    });
+    allow();
+    await scene.untilReady();
+  });
+
+  test("reports that make a status be refused are given up, and the training is not", async () => {
+    await untilTraining();
+    await settled(scene.server);
+    const { uid } = version().metadata;
+    scene.server.faults.times(1, ({ plural }) => plural === "modelversions", {
+      status: 422,
+      reason: "Invalid",
+    });
+    const event: TrainingEvent = { type: "phase", phase: "loading" };
+    const report = { task: "train", uid, attempt: 1, sequence: 1, event } as const;
+    await expect(scene.operator?.takeReport(report)).rejects.toThrow();
+    await scene.operator?.takeReport({ ...report, sequence: 2 });
+    expect(version().status?.progress?.phase).toBe("loading");
   });
 
   test("a model is woken by its dataset, whichever comes first", async () => {

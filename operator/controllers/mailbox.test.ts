@@ -1,5 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 import type { ProgressReport, TrainingEvent } from "../../api/progress.ts";
+import { report } from "../plan/testing/gen.ts";
 import { Mailbox } from "./mailbox.ts";
 
 const position = { epoch: 1, epochs: 4, step: 5, steps: 20 };
@@ -11,6 +12,14 @@ const mail = (sequence: number, event: TrainingEvent = step, attempt = 1): Progr
   attempt,
   sequence,
   event,
+});
+const epoch: TrainingEvent = { ...step, type: "epoch", seconds: 1 };
+const importReport = (sequence: number): ProgressReport => ({
+  task: "import",
+  uid: "u",
+  attempt: 1,
+  sequence,
+  event: { type: "report", report: report() },
 });
 const sequences = (mailbox: Mailbox): number[] =>
   mailbox.read("u").map(({ report }) => report.sequence);
@@ -28,7 +37,7 @@ describe("Mailbox", () => {
     expect(mailbox.read("u")).toEqual([]);
   });
 
-  test("a newer step takes the place of the last, of the same attempt only", async () => {
+  test("a newer report takes the place of the older one that it repeats, of the same attempt only", async () => {
     const mailbox = new Mailbox(() => undefined);
     const first = mailbox.put("u", mail(1), "a");
     void mailbox.put("u", mail(2), "b");
@@ -36,7 +45,7 @@ describe("Mailbox", () => {
     void mailbox.put("u", mail(3, phase), "c");
     void mailbox.put("u", mail(4), "d");
     void mailbox.put("u", mail(1, step, 2), "e");
-    expect(sequences(mailbox)).toEqual([2, 3, 4, 1]);
+    expect(sequences(mailbox)).toEqual([3, 4, 1]);
     mailbox.forget("u");
   });
 
@@ -44,7 +53,7 @@ describe("Mailbox", () => {
     const mailbox = new Mailbox(() => undefined);
     void mailbox.put("u", mail(1, phase), "a");
     const mails = mailbox.read("u");
-    void mailbox.put("u", mail(2, phase), "b");
+    void mailbox.put("u", mail(2, step), "b");
     mailbox.settle("u", mails);
     expect(sequences(mailbox)).toEqual([2]);
     mailbox.forget("u");
@@ -52,10 +61,21 @@ describe("Mailbox", () => {
 
   test("a thousand reports of one run do not grow it", () => {
     const mailbox = new Mailbox(() => undefined);
-    for (let i = 1; i <= 1000; i += 1) void mailbox.put("u", mail(i, phase), "a");
+    for (let i = 1; i <= 1000; i += 1) void mailbox.put("u", mail(i, i % 2 ? phase : step), "a");
+    expect(mailbox.read("u")).toHaveLength(2);
+    for (let i = 1001; i <= 2000; i += 1) void mailbox.put("u", mail(i, epoch), "a");
     expect(mailbox.read("u").length).toBeLessThanOrEqual(256);
-    expect(sequences(mailbox).at(-1)).toBe(1000);
+    expect(sequences(mailbox).at(-1)).toBe(2000);
     mailbox.forget("u");
+  });
+
+  test("an import's report that a newer one replaces, or that no status takes, is not acknowledged", async () => {
+    const mailbox = new Mailbox(() => undefined);
+    const first = expect(mailbox.put("u", importReport(1), "a")).rejects.toThrow(/newer/);
+    const second = expect(mailbox.put("u", importReport(2), "b")).rejects.toThrow("too large");
+    mailbox.refuse("u", mailbox.read("u"), new Error("too large"));
+    await Promise.all([first, second]);
+    expect(mailbox.read("u")).toEqual([]);
   });
 
   test("a report that is not written in time is refused", async () => {

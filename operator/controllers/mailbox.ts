@@ -1,7 +1,7 @@
 // Where accepted progress reports wait for their object's next status write.
 
 import type { ProgressReport } from "../../api/progress.ts";
-import { type Mail, replaces } from "../plan/mail.ts";
+import { isAwaited, type Mail, replaces } from "../plan/mail.ts";
 
 /** A report that must be written before it is acknowledged is refused after so long; its sender tries again. */
 const WRITTEN_WITHIN_MS = 12_000;
@@ -23,9 +23,12 @@ export class Mailbox {
 
   /** Takes a report in. Resolves when it is in the object's status, or has become needless. */
   put(uid: string, report: ProgressReport, receivedAt: string): Promise<void> {
-    const waiting = this.#mails.get(uid) ?? [];
-    const last = waiting.at(-1);
-    if (last !== undefined && replaces(report, last.report)) waiting.pop()?.written.resolve();
+    const waiting = (this.#mails.get(uid) ?? []).filter((older) => {
+      if (!replaces(report, older.report)) return true;
+      if (isAwaited(older.report)) older.written.reject(new Error("a newer report has come"));
+      else older.written.resolve();
+      return false;
+    });
     if (waiting.length >= MAILS_MAX) waiting.shift()?.written.resolve();
     const written = Promise.withResolvers<void>();
     waiting.push({ report, receivedAt, written });
@@ -52,6 +55,13 @@ export class Mailbox {
     });
     if (left.length === 0) this.#mails.delete(uid);
     else this.#mails.set(uid, left);
+  }
+
+  /** These can never be in the status: whoever waits for one is told so. */
+  refuse(uid: string, mails: readonly Mail[], why: unknown): void {
+    const refused = new Set(mails);
+    for (const mail of this.#mails.get(uid) ?? []) if (refused.has(mail)) mail.written.reject(why);
+    this.settle(uid, mails);
   }
 
   /** The object is gone. */

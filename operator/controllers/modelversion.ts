@@ -3,6 +3,7 @@
 import type { ModelVersion, ModelVersionStatus } from "../../api/modelversion.ts";
 import { isComplete } from "../plan/gates.ts";
 import { planVersion } from "../plan/modelversion.ts";
+import { withoutProgress } from "../plan/versionprogress.ts";
 import { nameOf } from "../runtime/resource.ts";
 import { modelVersions } from "./kinds.ts";
 import { claimOf, eventsOf } from "./observed.ts";
@@ -14,6 +15,13 @@ export const reconcileModelVersion = (io: Io) => (key: string) => {
   const kind: Kind<ModelVersion, ModelVersionStatus> = {
     resource: modelVersions,
     get: () => caches.versions.get(key),
+    shown: (status) => ({
+      attempt: status?.reported?.attempt,
+      epoch: status?.progress?.epoch,
+      phase: status?.progress?.phase,
+    }),
+    withoutProgress,
+    shownBy: ({ spec }) => spec.model.uid,
     plan: async (version, refusals, mails) => {
       const { uid } = version.metadata;
       const model = caches.models.get(`${namespace}/${version.spec.model.name}`);

@@ -3,10 +3,13 @@
 import { label } from "../../api/group.ts";
 import type { ProgressReport } from "../../api/progress.ts";
 import type { Settings } from "../plan/plan.ts";
+import type { Cache, Change, Stored } from "../runtime/cache.ts";
 import type { Client } from "../runtime/client.ts";
 import { Controller, type ControllerMetrics } from "../runtime/controller.ts";
 import type { Events } from "../runtime/events.ts";
-import { Watch, type WatchOptions } from "../runtime/watch.ts";
+import { keyOf } from "../runtime/resource.ts";
+import { Turns } from "../runtime/turns.ts";
+import { Watch, type Watching, type WatchOptions } from "../runtime/watch.ts";
 import { reconcileDataset } from "./dataset.ts";
 import { reconcileDeepModel } from "./deepmodel.ts";
 import { StoreClaims } from "./effects.ts";
@@ -27,6 +30,8 @@ export interface ControllersOptions {
   nowMs?: () => number;
   /** Keys of one controller worked on at once. Default 16. */
   workers?: number;
+  /** Default: 20 writes of progress a second, of all runs together. */
+  turns?: Turns;
   /** For the five watches. */
   watch?: WatchOptions;
 }
@@ -34,10 +39,7 @@ export interface ControllersOptions {
 export interface Controllers {
   readonly caches: Caches;
   readonly controllers: readonly Controller[];
-  readonly watches: ReadonlyArray<{
-    readonly silentMs: number;
-    readonly problem: string | undefined;
-  }>;
+  readonly watches: readonly Watching[];
   /** Resolves when every cache holds its first whole list. */
   readonly synced: Promise<void>;
   /** For the progress endpoint: what is known of a run, by the UID of its object. */
@@ -52,9 +54,9 @@ export interface Controllers {
 
 /** Starts the watches; `start` starts the work. */
 export const startControllers = (options: ControllersOptions): Controllers => {
-  const { client, log } = options;
   const nowMs = options.nowMs ?? Date.now;
   const now = () => new Date(nowMs()).toISOString();
+  const { client, log } = options;
   const caches = createCaches((err, key) => log.error({ err, key }, "a listener failed"));
   const mailbox = new Mailbox((uid) => wake(uid));
   const io: Io = {
@@ -66,49 +68,17 @@ export const startControllers = (options: ControllersOptions): Controllers => {
     settings: options.settings,
     log,
     now,
+    turns: options.turns ?? new Turns(),
     progressWrittenMs: new Map(),
   };
-  const controller = (name: string, reconcile: (key: string) => ReturnType<Reconcile>) =>
-    new Controller({
-      name,
-      reconcile,
-      workers: options.workers ?? 16,
-      log,
-      ...(options.metrics === undefined ? {} : { metrics: options.metrics }),
-    });
-  const dataset = controller("dataset", reconcileDataset(io))
-    .follow(caches.datasets)
-    .follow(caches.jobs, ownersOf("Dataset"))
-    .follow(caches.pods, labelled(label.dataset));
-  const version = controller("modelversion", reconcileModelVersion(io))
-    .follow(caches.versions)
-    .follow(caches.models, versionsOfModel(caches))
-    .follow(caches.jobs, siblings(caches))
-    .follow(caches.pods, siblings(caches));
-  const model = controller("deepmodel", reconcileDeepModel(io))
-    .follow(caches.models)
-    .follow(caches.versions, ownersOf("DeepModel"))
-    .follow(caches.datasets, modelsOfDataset(caches));
-  const wake = (uid: string): void => {
-    for (const [cache, { queue }] of [
-      [caches.datasets, dataset],
-      [caches.versions, version],
-    ] as const) {
-      for (const { metadata } of cache.by("uid", uid)) {
-        queue.add(`${metadata.namespace}/${metadata.name}`);
-      }
-    }
-  };
+  const { dataset, version, model } = createControllers(io, options);
+  const wake = waker([
+    [caches.datasets, dataset],
+    [caches.versions, version],
+  ]);
   forgetGone(io);
   tellProblems(io);
-  const watches = [
-    new Watch(client, caches.datasets, options.watch),
-    new Watch(client, caches.models, options.watch),
-    new Watch(client, caches.versions, options.watch),
-    new Watch(client, caches.jobs, options.watch),
-    new Watch(client, caches.pods, options.watch),
-  ];
-  for (const watch of watches) watch.start();
+  const watches = startWatches(io, options.watch);
   const controllers = [dataset, version, model];
   return {
     caches,
@@ -127,23 +97,62 @@ export const startControllers = (options: ControllersOptions): Controllers => {
   };
 };
 
-type Reconcile = ReturnType<typeof reconcileDataset>;
+/** The three controllers, and what wakes them. */
+const createControllers = (io: Io, { workers = 16, metrics }: ControllersOptions) => {
+  const { caches, log } = io;
+  const controller = (name: string, reconcile: ReturnType<typeof reconcileDataset>) =>
+    new Controller({
+      name,
+      reconcile,
+      workers,
+      log,
+      ...(metrics === undefined ? {} : { metrics }),
+    });
+  return {
+    dataset: controller("dataset", reconcileDataset(io))
+      .follow(caches.datasets)
+      .follow(caches.jobs, ownersOf("Dataset"))
+      .follow(caches.pods, labelled(label.dataset)),
+    version: controller("modelversion", reconcileModelVersion(io))
+      .follow(caches.versions)
+      .follow(caches.models, versionsOfModel(caches))
+      .follow(caches.jobs, siblings(caches))
+      .follow(caches.pods, siblings(caches)),
+    model: controller("deepmodel", reconcileDeepModel(io))
+      .follow(caches.models)
+      .follow(caches.versions, ownersOf("DeepModel"))
+      .follow(caches.datasets, modelsOfDataset(caches)),
+  };
+};
 
-const forgetGone = ({ caches, mailbox, progressWrittenMs }: Io): void => {
-  const forget = (uid: string) => {
+const startWatches = ({ client, caches }: Io, options: WatchOptions | undefined) => [
+  new Watch(client, caches.datasets, options).start(),
+  new Watch(client, caches.models, options).start(),
+  new Watch(client, caches.versions, options).start(),
+  new Watch(client, caches.jobs, options).start(),
+  new Watch(client, caches.pods, options).start(),
+];
+
+/** Puts the object of a UID in line, whose mail has come. */
+const waker =
+  (lines: ReadonlyArray<readonly [Pick<Cache<Stored>, "by">, Controller]>) =>
+  (uid: string): void => {
+    for (const [cache, { queue }] of lines) {
+      for (const { metadata } of cache.by("uid", uid)) queue.add(keyOf(metadata));
+    }
+  };
+
+const forgetGone = ({ caches, mailbox, progressWrittenMs, turns }: Io): void => {
+  const forget = ({ before, after }: Change<Stored>): void => {
+    if (before === undefined || after?.metadata.uid === before.metadata.uid) return;
+    const { uid } = before.metadata;
     mailbox.forget(uid);
     progressWrittenMs.delete(uid);
+    turns.forget(uid);
   };
-  caches.datasets.onChange(({ before, after }) => {
-    if (before !== undefined && after?.metadata.uid !== before.metadata.uid) {
-      forget(before.metadata.uid);
-    }
-  });
-  caches.versions.onChange(({ before, after }) => {
-    if (before !== undefined && after?.metadata.uid !== before.metadata.uid) {
-      forget(before.metadata.uid);
-    }
-  });
+  caches.datasets.onChange(forget);
+  caches.versions.onChange(forget);
+  caches.models.onChange(forget);
 };
 
 /** An object that cannot be read stops nothing but itself; it is said once for each version of it. */

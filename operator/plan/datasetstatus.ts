@@ -5,6 +5,13 @@ import { type Claims, condition, conditions, outcomeClaims } from "./conditions.
 import type { DatasetStanding } from "./dataset.ts";
 import type { EventNote } from "./plan.ts";
 
+/** A status without how far its import is. */
+export const withoutProgress = ({ summary: _, import: of, ...rest }: DatasetStatus): unknown => {
+  if (of === undefined) return rest;
+  const { phase: __, done: ___, total: ____, ...lifecycle } = of;
+  return { ...rest, import: lifecycle };
+};
+
 export const datasetStatus = (
   dataset: Dataset,
   standing: DatasetStanding,

@@ -24,19 +24,17 @@ export const NEWS_EVERY_MS = 1_000;
 
 /** A status tells something else after this: another attempt, phase or epoch, not merely how far it is. */
 const isNews = ({ report }: Mail, shown: Shown): boolean => {
-  if (report.task === "import") return isAwaited(report) || report.event.phase !== shown.phase;
+  if (report.task === "import") {
+    return report.event.type === "report" || report.event.phase !== shown.phase;
+  }
   if (report.attempt !== shown.attempt) return true;
   const { event } = report;
   if (event.type === "phase") return event.phase !== shown.phase;
   return event.type === "epoch" && event.epoch > (shown.epoch ?? 0);
 };
 
-type ImportReport = Extract<ProgressReport, { task: "import" }>;
-type Awaited = ImportReport & { event: Extract<ImportReport["event"], { type: "report" }> };
-
 /** Its sender waits until it is in the status: without it there is no outcome. */
-export const isAwaited = (report: ProgressReport): report is Awaited =>
-  report.task === "import" && report.event.type === "report";
+export const isAwaited = ({ event }: ProgressReport): boolean => event.type === "report";
 
 /** True where a newer report of the same run says all that the older one said. */
 export const replaces = (newer: ProgressReport, older: ProgressReport): boolean =>

@@ -48,7 +48,13 @@ export const tryAgainMs = ({ reason }: Refusal): number => (reason === "Creating
 
 export interface EventNote {
   type: "Normal" | "Warning";
-  reason: Reason | "VersionCreated" | "AttemptStarted" | "VersionRemoved" | "ImportStarted";
+  reason:
+    | Reason
+    | "VersionCreated"
+    | "AttemptStarted"
+    | "VersionRemoved"
+    | "ImportStarted"
+    | "StatusRefused";
   message: string;
 }
 
@@ -71,7 +77,9 @@ export interface Settings {
   progressCa?: string;
   store: StoreSettings;
   denyPrivateSources: boolean;
-  importLimits: { archiveBytes: number; unpackedBytes: number; items: number };
+  /** Memory of an import, a quantity such as `2Gi`; it decides how many items a dataset may have. */
+  importMemory: string;
+  importLimits: { archiveBytes: number; unpackedBytes: number };
 }
 
 export interface StoreSettings {

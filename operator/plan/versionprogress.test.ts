@@ -135,16 +135,23 @@ describe("progress", () => {
 
 describe("when progress is written", () => {
   const step = mail({ type: "step", ...position(1), loss: 1, lrate: 1 }, 1);
+  const exporting = mail({ type: "phase", phase: "exporting" }, 1);
+  const shown = { attempt: 1, epoch: 0, phase: "training" };
 
   test.each([
-    ["nothing to write", [], undefined, 1000, undefined],
-    ["the first report", [step], undefined, 1000, 0],
-    ["a step soon after the last write", [step], 1000, 4000, PROGRESS_EVERY_MS - 3000],
-    ["a step long after it", [step], 1000, 99_000, 0],
-    ["an epoch's end", [step, mail(epoch(1), 2)], 1000, 1001, 0],
-    ["a change of phase", [mail({ type: "phase", phase: "exporting" }, 1)], 1000, 1001, 0],
-  ] as const)("%s", (_, mails, last, now, want) => {
-    expect(dueInMs(mails, last, now)).toBe(want);
+    ["nothing to write", [], shown, undefined, 1000, undefined],
+    ["the first report of this process", [step], shown, undefined, 1000, 0],
+    ["the first report of an attempt", [step], { attempt: 0 }, 1000, 1200, 800],
+    ["a step soon after the last write", [step], shown, 1000, 4000, PROGRESS_EVERY_MS - 3000],
+    ["a step long after it", [step], shown, 1000, 99_000, 0],
+    ["an epoch's end", [step, mail(epoch(1), 2)], shown, 1000, 2001, 0],
+    ["an epoch's end within the second", [mail(epoch(1), 2)], shown, 1000, 1400, 600],
+    ["an epoch that is shown", [mail(epoch(1), 2)], { ...shown, epoch: 1 }, 1000, 2001, 8999],
+    ["a change of phase", [exporting], shown, 1000, 2001, 0],
+    ["the phase that is shown", [exporting], { ...shown, phase: "exporting" }, 1000, 2001, 8999],
+    ["a checkpoint", [mail({ type: "checkpoint", epoch: 1, step: 9 }, 1)], shown, 1000, 2001, 8999],
+  ] as const)("%s", (_, mails, before, last, now, want) => {
+    expect(dueInMs(mails, before, last, now)).toBe(want);
   });
 });
 

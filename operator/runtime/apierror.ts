@@ -50,9 +50,16 @@ export const isNotFound = (error: unknown): error is ApiError =>
 export const isConflict = (error: unknown): error is ApiError => isApiError(error, "Conflict");
 export const isAlreadyExists = (error: unknown): error is ApiError =>
   isApiError(error, "AlreadyExists");
+/** Asked too much of: `retryAfterSeconds` says for how long, where the API server did. */
+export const isThrottled = (error: unknown): error is ApiError =>
+  error instanceof ApiError && error.code === 429;
 /** Refused for good: the same request will be refused again until something else changes. */
 export const isRefused = (error: unknown): error is ApiError =>
   error instanceof ApiError && (error.code === 400 || error.code === 403 || error.code === 422);
+
+/** Longer than the API server or its storage takes. */
+export const isTooLarge = (error: unknown): error is ApiError =>
+  error instanceof ApiError && (error.code === 413 || /request is too large/.test(error.message));
 
 const MESSAGE_MAX_CHARS = 2000;
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { AdaptiveBucket, type Bucket, SteadyBucket, type Turn } from "./bucket.ts";
+import { AdaptiveBucket, type Bucket, type Turn } from "./bucket.ts";
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -59,32 +59,6 @@ describe("an adaptive bucket", () => {
     expect(bucket.limit).toBe(1);
     const turns = ask(bucket, 2);
     await vi.advanceTimersByTimeAsync(100);
-    expect(turns).toHaveLength(1);
-  });
-});
-
-describe("a steady bucket", () => {
-  it("lets a burst through, then its rate", async () => {
-    const bucket = new SteadyBucket({ perSecond: 20, burst: 20 });
-    const turns = ask(bucket, 100);
-    await settle();
-    expect(turns).toHaveLength(20);
-    await vi.advanceTimersByTimeAsync(1_000);
-    expect(turns.length).toBeGreaterThanOrEqual(38);
-    expect(turns.length).toBeLessThanOrEqual(41);
-    await vi.advanceTimersByTimeAsync(10_000);
-    expect(turns).toHaveLength(100);
-    expect(bucket.waiting).toBe(0);
-  });
-
-  it("waits as long as the server asks", async () => {
-    const bucket = new SteadyBucket({ perSecond: 20, burst: 1 });
-    const [first] = [await bucket.turn()];
-    first?.throttled(5_000);
-    const turns = ask(bucket, 1);
-    await vi.advanceTimersByTimeAsync(4_900);
-    expect(turns).toHaveLength(0);
-    await vi.advanceTimersByTimeAsync(200);
     expect(turns).toHaveLength(1);
   });
 });

@@ -1,4 +1,4 @@
-// Limits on writes. Work waits in line; nothing is refused.
+// The limit on writes that decide something. They wait in line; none is refused.
 
 /** Where a write queues before it is sent. */
 export interface Bucket {
@@ -93,64 +93,5 @@ export class AdaptiveBucket implements Bucket {
       this.#line.splice(0, this.#head);
       this.#head = 0;
     }
-  }
-}
-
-/** A steady rate with a small burst: for writes that may come late. */
-export class SteadyBucket implements Bucket {
-  readonly #perSecond: number;
-  readonly #burst: number;
-  #tokens: number;
-  #filledAt = performance.now();
-  #pausedUntil = 0;
-  #timer: NodeJS.Timeout | undefined;
-  readonly #line: Array<() => void> = [];
-
-  constructor({ perSecond = 20, burst = 20 }: { perSecond?: number; burst?: number } = {}) {
-    this.#perSecond = perSecond;
-    this.#burst = burst;
-    this.#tokens = burst;
-  }
-
-  get waiting(): number {
-    return this.#line.length;
-  }
-
-  turn(): Promise<Turn> {
-    return new Promise((resolve) => {
-      this.#line.push(() =>
-        resolve({
-          done: () => undefined,
-          throttled: (retryAfterMs) => {
-            this.#pausedUntil = Math.max(this.#pausedUntil, performance.now() + retryAfterMs);
-          },
-        }),
-      );
-      this.#admit();
-    });
-  }
-
-  #admit(): void {
-    if (this.#timer !== undefined) return;
-    const now = performance.now();
-    this.#tokens = Math.min(
-      this.#burst,
-      this.#tokens + ((now - this.#filledAt) * this.#perSecond) / 1000,
-    );
-    this.#filledAt = now;
-    while (this.#line.length > 0 && this.#tokens >= 1 && now >= this.#pausedUntil) {
-      this.#tokens -= 1;
-      this.#line.shift()?.();
-    }
-    if (this.#line.length === 0) return;
-    const waitMs = Math.max(
-      this.#pausedUntil - now,
-      ((1 - this.#tokens) * 1000) / this.#perSecond,
-      1,
-    );
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      this.#admit();
-    }, waitMs);
   }
 }

@@ -40,13 +40,31 @@ describe("a client", () => {
     expect(await client.delete(widgets, a, { uid })).toBe("gone");
   });
 
-  it("applies a status with the content type of server-side apply, and drops what it no longer names", async () => {
-    await client.create(widgets, widget("a", 1));
-    await client.applyStatus(widgets, { ...widget("a"), status: { phase: "x", n: 1 } });
-    const applied = await client.applyStatus(widgets, { ...widget("a"), status: { phase: "y" } });
-    expect(applied.status).toEqual({ phase: "y" });
-    expect(applied.spec).toEqual({ size: 1 });
-    expect(server.writes.at(-1)).toMatchObject({ verb: "apply", sub: "status", status: 200 });
+  it("replaces a status whole, and leaves the spec alone", async () => {
+    const { metadata } = await client.create(widgets, widget("a", 1));
+    const { resourceVersion } = metadata;
+    const made = await client.replaceStatus(widgets, {
+      ...widget("a", 9, { resourceVersion }),
+      status: { phase: "x", n: 1 },
+    });
+    const next = await client.replaceStatus(widgets, {
+      ...widget("a", 9, { resourceVersion: made.metadata.resourceVersion }),
+      status: { phase: "y" },
+    });
+    expect(next).toMatchObject({ spec: { size: 1 } });
+    expect(next.status).toEqual({ phase: "y" });
+  });
+
+  it("sends mere progress once: whoever is throttled has better to do than to wait", async () => {
+    const { metadata } = await client.create(widgets, widget("a", 1));
+    const { resourceVersion } = metadata;
+    const status = { ...widget("a", 1, { resourceVersion }), status: { n: 1 } };
+    for (const code of [429, 503]) {
+      server.faults.times(1, () => true, { status: code, retryAfterSeconds: 30 });
+      const write = client.replaceStatus(widgets, status, { lane: "progress" });
+      await expect(write).rejects.toMatchObject({ code, retryAfterSeconds: 30 });
+    }
+    await client.replaceStatus(widgets, status, { lane: "progress" });
   });
 
   it("refuses to delete another object of the same name, or a changed one", async () => {

@@ -1,7 +1,7 @@
 // The API server's verbs over raw JSON: no generated models, so no field that a newer server knows is ever lost.
 
 import { ApiError, isNotFound, NotLeading } from "./apierror.ts";
-import { AdaptiveBucket, type Bucket, SteadyBucket } from "./bucket.ts";
+import { AdaptiveBucket, type Bucket } from "./bucket.ts";
 import type { Connection } from "./connection.ts";
 import { isKubeObject, isRecord, type KubeObject, type Manifest } from "./object.ts";
 import {
@@ -13,7 +13,10 @@ import {
 } from "./resource.ts";
 import { type Observer, openStream, type Query, type RequestOptions, send } from "./transport.ts";
 
-/** `lifecycle`: as fast as the API server takes them. `progress`: 20 a second. `always`: neither limit nor lease. */
+/**
+ * `lifecycle`: as fast as the API server takes them. `progress`: sent once, at once, for whoever has its turn (see
+ * `Turns`). `always`: neither limit nor lease.
+ */
 export type Lane = "lifecycle" | "progress" | "always";
 
 export interface WriteOptions {
@@ -62,7 +65,6 @@ export interface ClientOptions {
   readonly mayWrite?: () => boolean;
   readonly observe?: Observer;
   readonly lifecycle?: Bucket;
-  readonly progress?: Bucket;
 }
 
 export class Client {
@@ -70,7 +72,7 @@ export class Client {
   readonly #fieldManager: string;
   readonly #mayWrite: () => boolean;
   readonly #observe: Observer;
-  readonly #lanes: Readonly<Record<Lane, Bucket | undefined>>;
+  readonly #lifecycle: Bucket;
   readonly #listeners = new Set<(written: Written) => void>();
 
   constructor(connection: Connection, options: ClientOptions) {
@@ -78,11 +80,7 @@ export class Client {
     this.#fieldManager = options.fieldManager;
     this.#mayWrite = options.mayWrite ?? (() => true);
     this.#observe = options.observe ?? (() => undefined);
-    this.#lanes = {
-      lifecycle: options.lifecycle ?? new AdaptiveBucket(),
-      progress: options.progress ?? new SteadyBucket(),
-      always: undefined,
-    };
+    this.#lifecycle = options.lifecycle ?? new AdaptiveBucket();
   }
 
   /** Any request: resolves with the parsed body, rejects with `ApiError`. Not guarded by the lease. */
@@ -145,19 +143,10 @@ export class Client {
 
   /** Server-side apply with force: the fields in `object`, and no others, become ours. Creates what is missing. */
   apply(of: Resource, object: Manifest, options: WriteOptions = {}): Promise<KubeObject> {
-    return this.#apply(of, object, "", options);
-  }
-
-  /** Server-side apply to the status. The object must exist. */
-  applyStatus(of: Resource, object: Manifest, options: WriteOptions = {}): Promise<KubeObject> {
-    return this.#apply(of, object, "status", options);
-  }
-
-  #apply(of: Resource, object: Manifest, sub: string, options: WriteOptions): Promise<KubeObject> {
     const { name, namespace = "" } = object.metadata;
     return this.#write(of, { name, namespace }, options, {
       method: "PATCH",
-      path: objectPath(of, { name, namespace }, sub),
+      path: objectPath(of, { name, namespace }),
       query: { fieldManager: this.#fieldManager, force: true },
       contentType: "application/apply-patch+yaml",
       body: object,
@@ -165,8 +154,9 @@ export class Client {
   }
 
   /**
-   * Puts the whole status: the cheapest way for the API server. `metadata.resourceVersion` is required, so that
-   * nothing is lost: 409 where somebody wrote meanwhile.
+   * Puts the whole status, as its one owner: what it leaves out is removed, whoever wrote it. The version in
+   * `metadata.resourceVersion` is required, so that nothing is decided from what is past: 409 where somebody wrote
+   * meanwhile. Why not server-side apply: docs/decisions/0003.
    */
   replaceStatus(of: Resource, object: Manifest, options: WriteOptions = {}): Promise<KubeObject> {
     return this.#replace(of, object, "status", options);
@@ -270,10 +260,10 @@ export class Client {
     return object;
   }
 
-  #guarded(lane: Lane): Pick<RequestOptions, "bucket" | "guard"> {
+  #guarded(lane: Lane): Pick<RequestOptions, "bucket" | "guard" | "once"> {
     if (lane === "always") return {};
     return {
-      bucket: this.#lanes[lane],
+      ...(lane === "lifecycle" ? { bucket: this.#lifecycle } : { once: true }),
       guard: () => {
         if (!this.#mayWrite()) throw new NotLeading();
       },

@@ -139,28 +139,37 @@ describe("writes", () => {
     });
   });
 
-  it("apply to objects and to the status, and own only what they name", async () => {
+  it("apply to objects, and own only what they name; the status is replaced whole, by one named owner", async () => {
     await client.apply(widgets, widget("applied", 3));
     const other = await newClient();
-    await other.patch(
-      widgets,
-      { namespace: "work", name: "applied" },
-      { metadata: { labels: { theirs: "yes" } } },
-    );
-    const applied = await client.applyStatus(
-      widgets,
-      widget("applied", 9, { status: { observedGeneration: 1, phase: "x" } }),
-    );
-    expect(applied).toMatchObject({
+    const name = { namespace: "work", name: "applied" };
+    const theirs = await other.patch(widgets, name, { metadata: { labels: { theirs: "yes" } } });
+    const replaced = async (resourceVersion: string, status: Record<string, unknown>) =>
+      client.replaceStatus(
+        widgets,
+        widget("applied", 9, { metadata: { ...name, resourceVersion }, status }),
+      );
+    const first = await replaced(theirs.metadata.resourceVersion, {
+      observedGeneration: 1,
+      phase: "x",
+    });
+    expect(first).toMatchObject({
       metadata: { labels: { theirs: "yes" }, generation: 1 },
       spec: { size: 3 },
       status: { observedGeneration: 1, phase: "x" },
     });
-    const without = await client.applyStatus(
-      widgets,
-      widget("applied", 3, { status: { observedGeneration: 2 } }),
-    );
-    expect(without.status).toEqual({ observedGeneration: 2 });
+    const second = await replaced(first.metadata.resourceVersion, { observedGeneration: 2 });
+    expect(second.status).toEqual({ observedGeneration: 2 });
+    expect(second.metadata).toMatchObject({
+      managedFields: expect.arrayContaining([
+        expect.objectContaining({
+          manager: "contract",
+          operation: "Update",
+          subresource: "status",
+          fieldsV1: { "f:status": { "f:observedGeneration": {} } },
+        }),
+      ]),
+    });
   });
 
   it("change nothing when nothing changed: the version stays", async () => {

@@ -24,6 +24,8 @@ export interface RequestOptions {
   readonly bucket?: Bucket | undefined;
   /** Called just before every sending, after all waiting; throws to forbid it. */
   readonly guard?: (() => void) | undefined;
+  /** Not sent again after 429, 5xx or silence: the caller has better to do than to wait. */
+  readonly once?: boolean;
 }
 
 /** Told of every answer; `code` is 0 when there was none. */
@@ -53,6 +55,8 @@ export const send = async (
     if (answer.code === 401 && !renewed) {
       renewed = true;
       await connection.headers(true);
+    } else if (options.once === true) {
+      throw answer;
     } else if (answer.code === 429 && throttled < MAX_THROTTLED) {
       throttled += 1;
       await sleep(throttleMs(answer, throttled));

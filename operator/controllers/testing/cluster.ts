@@ -10,7 +10,7 @@ import { isRecord, type KubeObject } from "../../runtime/object.ts";
 import { keyOf } from "../../runtime/resource.ts";
 import { FakeApiServer } from "../../runtime/testing/apiserver.ts";
 import { claims, coreEvents, datasets, deepModels, jobs, modelVersions, pods } from "../kinds.ts";
-import { type Controllers, startControllers } from "../start.ts";
+import { type Controllers, type ControllersOptions, startControllers } from "../start.ts";
 
 const untouched = (object: Readonly<Record<string, unknown>>): Record<string, unknown> => ({
   ...object,
@@ -32,7 +32,13 @@ export interface Noted {
   kind: string;
   name: string;
   reason: string;
+  note: string;
 }
+
+export type OperatorOptions = Pick<ControllersOptions, "nowMs" | "turns"> & {
+  /** Of the trainer. */
+  image?: string;
+};
 
 export class Operator {
   readonly controllers: Controllers;
@@ -43,7 +49,8 @@ export class Operator {
     this.controllers = controllers;
   }
 
-  static async start(server: FakeApiServer, image = settings.trainerImage): Promise<Operator> {
+  static async start(server: FakeApiServer, options: OperatorOptions = {}): Promise<Operator> {
+    const { image = settings.trainerImage, ...others } = options;
     const client = await server.client({ fieldManager: "deeptrain" });
     const events: Noted[] = [];
     const problems: unknown[] = [];
@@ -51,8 +58,8 @@ export class Operator {
       client,
       settings: { ...settings, trainerImage: image },
       events: {
-        emit: ({ kind, name }, { reason }) => {
-          events.push({ kind, name, reason });
+        emit: ({ kind, name }, { reason, note }) => {
+          events.push({ kind, name, reason, note });
         },
       },
       log: {
@@ -61,6 +68,7 @@ export class Operator {
         error: (fields) => problems.push(fields),
       },
       watch: { retry: { minMs: 5, maxMs: 20 } },
+      ...others,
     });
     const operator = new Operator(controllers);
     Object.assign(operator, { events, problems });

@@ -6,7 +6,7 @@ import { condition } from "../../plan/conditions.ts";
 import type { FakeApiServer } from "../../runtime/testing/apiserver.ts";
 import { eventually } from "../../runtime/testing/eventually.ts";
 import { datasets, deepModels } from "../kinds.ts";
-import { Kubelet, Operator, startServer } from "./cluster.ts";
+import { Kubelet, Operator, type OperatorOptions, startServer } from "./cluster.ts";
 
 export const datasetManifest = {
   apiVersion: "deeptrain.dev/v1alpha1",
@@ -48,9 +48,9 @@ export class Scene {
   }
 
   /** Starts an operator; the one before, if any, is stopped first. */
-  async begin(image?: string): Promise<Operator> {
+  async begin(options?: OperatorOptions): Promise<Operator> {
     await this.operator?.stop();
-    this.operator = await Operator.start(this.server, image);
+    this.operator = await Operator.start(this.server, options);
     return this.operator;
   }
 
