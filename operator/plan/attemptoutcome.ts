@@ -138,7 +138,7 @@ const afterFailure = (
       outcome: {
         is: "failed",
         reason: failure.reason,
-        message: `attempt ${facts.number}: ${failure.message}; ${end.cure}`,
+        message: `attempt ${facts.number}: ${failure.message.replace(/\.$/, "")}; ${end.cure}`,
       },
     },
     effects: [],

@@ -15,6 +15,7 @@ import {
   datasetManifest,
   has,
   isReady,
+  isStalled,
   modelManifest,
   type Objects,
   objectsIn,
@@ -171,6 +172,15 @@ describe("a declared classifier", () => {
     await apply(modelManifest("clothes", "photos"));
     const model = await objects.untilModel("clothes", isReady);
     expect(model.status?.readyVersion).toBe("clothes-v1");
+  });
+
+  test("a pretrained base is in the image, for the user that trains", async () => {
+    const hyperparameters = { ...quickHyperparameters, image_size: 64, lrate: 0.01 };
+    const template = "visual-classifier/efficientnet-lite0";
+    await apply(modelManifest("tuned", "photos", { template, hyperparameters }));
+    const model = await objects.untilModel("tuned", (each) => isReady(each) || isStalled(each));
+    expect(condition(model, "Ready")?.message).toContain("top1");
+    expect(model.status?.resolved?.base).toBe("efficientnet-lite0");
   });
 
   test("the namespace goes when it is deleted in mid-training", async () => {

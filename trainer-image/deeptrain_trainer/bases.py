@@ -46,9 +46,10 @@ def load_base(base_id: str, digest: str | None) -> "dict[str, torch.Tensor]":
     path = base_folder() / f"{base_id}.safetensors"
     try:
         content = path.read_bytes()
-    except OSError:
+    except OSError as error:
         raise Failure(
-            "BaseUnavailable", f"The base {base_id} is not in this trainer image."
+            "BaseUnavailable",
+            f"The base {base_id} cannot be read from this trainer image: {error.strerror}.",
         ) from None
     found = "sha256:" + hashlib.sha256(content).hexdigest()
     if found != digest:
@@ -78,16 +79,17 @@ def _convert_efficientnet_lite0(folder: Path) -> Path:
         tensors[renamed] = tensor.contiguous()
     path = folder / f"{EFFICIENTNET_LITE0}.safetensors"
     save_file(tensors, path)
+    # It is written for its owner alone, who is not the user that trains.
+    path.chmod(0o644)
     return path
 
 
-def main() -> None:
-    """Writes every bundled base into the folder named on the command line and prints the digests."""
-    folder = Path(sys.argv[1])
+def write_bases(folder: Path) -> None:
+    """Writes every bundled base into a folder and prints the digests."""
     folder.mkdir(parents=True, exist_ok=True)
     path = _convert_efficientnet_lite0(folder)
     print(path.stem, "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 if __name__ == "__main__":
-    main()
+    write_bases(Path(sys.argv[1]))

