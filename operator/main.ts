@@ -26,7 +26,6 @@ const GIBIBYTE = 2 ** 30;
 const importLimits = {
   archiveBytes: 256 * GIBIBYTE,
   unpackedBytes: 512 * GIBIBYTE,
-  items: 20_000_000,
 };
 
 async function run(settings: OperatorSettings, log: Logger): Promise<void> {
@@ -98,6 +97,7 @@ async function startParts(settings: OperatorSettings, shared: Shared) {
     progressCa: certificate.ca,
     store: settings.store,
     denyPrivateSources: settings.denyPrivateSources,
+    importMemory: settings.importMemory,
     importLimits,
   };
   const events = new Events({ client, controller: CONTROLLER, instance: identity });

@@ -17,6 +17,8 @@ export interface Installation {
   operatorImage: string;
   trainerImage: string;
   store: StoreSettings;
+  /** Absent: the operator's own default. */
+  importMemory?: string;
   denyPrivateSources: boolean;
 }
 
@@ -185,6 +187,7 @@ export function operatorArguments({
   namespace,
   trainerImage,
   store,
+  importMemory,
   denyPrivateSources,
 }: Installation): string[] {
   return [
@@ -196,6 +199,7 @@ export function operatorArguments({
     ...(store.storageClassName === undefined
       ? []
       : [`--store-storage-class=${store.storageClassName}`]),
+    ...(importMemory === undefined ? [] : [`--import-memory=${importMemory}`]),
     ...(denyPrivateSources ? ["--deny-private-sources"] : []),
   ];
 }
@@ -210,6 +214,7 @@ function printInstallation(args: string[]): void {
       "store-size": { type: "string", default: "100Gi" },
       "store-access-mode": { type: "string", default: "ReadWriteMany" },
       "store-storage-class": { type: "string" },
+      "import-memory": { type: "string" },
       "deny-private-sources": { type: "boolean", default: false },
     },
   });
@@ -223,6 +228,7 @@ function printInstallation(args: string[]): void {
     throw new Error("--store-access-mode is ReadWriteMany or ReadWriteOnce");
   }
   const storageClassName = values["store-storage-class"];
+  const importMemory = values["import-memory"];
   const objects = installObjects({
     namespace: values.namespace,
     operatorImage,
@@ -232,6 +238,7 @@ function printInstallation(args: string[]): void {
       accessMode,
       ...(storageClassName === undefined ? {} : { storageClassName }),
     },
+    ...(importMemory === undefined ? {} : { importMemory }),
     denyPrivateSources: values["deny-private-sources"],
   });
   console.log(objects.map((object) => stringify(object)).join("---\n"));

@@ -3,6 +3,7 @@
 import { parseArgs } from "node:util";
 import { z } from "zod";
 import type { StoreSettings } from "./plan/plan.ts";
+import { quantityValue } from "./plan/quantity.ts";
 
 export interface OperatorSettings {
   /** Namespace of the Lease, the progress endpoint's certificate and the Service. */
@@ -13,6 +14,8 @@ export interface OperatorSettings {
   progressPort: number;
   healthPort: number;
   store: StoreSettings;
+  /** A quantity, such as `2Gi`. */
+  importMemory: string;
   denyPrivateSources: boolean;
   kubeconfig?: string;
 }
@@ -26,8 +29,12 @@ export const usage = `usage: operator --trainer-image=IMAGE --progress-host=HOST
   --store-size=QUANTITY        size of a namespace's claim deeptrain-store, where it is not there (100Gi)
   --store-access-mode=MODE     ReadWriteMany (default) or ReadWriteOnce
   --store-storage-class=NAME   its StorageClass (the cluster's default)
+  --import-memory=QUANTITY     memory of an import (2Gi, for a million items; each GiB more is good for a million more)
   --deny-private-sources       refuse datasets at private addresses
   --kubeconfig=PATH            a kubeconfig; without it $KUBECONFIG, ~/.kube/config or the pod's own account`;
+
+/** Below it a picture of the largest size that is accepted would not be decoded. */
+const LEAST_IMPORT_BYTES = 512 * 2 ** 20;
 
 const port = z.coerce.number().pipe(z.int().min(1).max(65535));
 
@@ -40,6 +47,13 @@ const CommandLine = z.object({
   "store-size": z.string().regex(/^[0-9]+(Mi|Gi|Ti)$/, "--store-size is a quantity such as 100Gi"),
   "store-access-mode": z.enum(["ReadWriteOnce", "ReadWriteMany"]),
   "store-storage-class": z.string().min(1).optional(),
+  "import-memory": z
+    .string()
+    .regex(/^[0-9]+(Mi|Gi)$/, "--import-memory is a quantity such as 2Gi")
+    .refine(
+      (memory) => (quantityValue(memory) ?? 0) >= LEAST_IMPORT_BYTES,
+      "--import-memory is at least 512Mi",
+    ),
   "deny-private-sources": z.boolean(),
   kubeconfig: z.string().min(1).optional(),
 });
@@ -57,6 +71,7 @@ export function parseSettings(args: string[]): OperatorSettings {
       "store-size": { type: "string", default: "100Gi" },
       "store-access-mode": { type: "string", default: "ReadWriteMany" },
       "store-storage-class": { type: "string" },
+      "import-memory": { type: "string", default: "2Gi" },
       "deny-private-sources": { type: "boolean", default: false },
       kubeconfig: { type: "string" },
     },
@@ -79,6 +94,7 @@ export function parseSettings(args: string[]): OperatorSettings {
       accessMode: line["store-access-mode"],
       ...(storageClassName === undefined ? {} : { storageClassName }),
     },
+    importMemory: line["import-memory"],
     denyPrivateSources: line["deny-private-sources"],
     ...(line.kubeconfig === undefined ? {} : { kubeconfig: line.kubeconfig }),
   };

@@ -384,8 +384,24 @@ describe("a failure that may pass", () => {
     expect(message(plan)).toContain("deeptrain.dev/retry");
   });
 
-  test("out of memory is not repeated blindly", () => {
-    expect(ready(endedBy({ code: 137, reason: "OOMKilled" }))).toBe("False OutOfMemory");
+  test.each([
+    ["the kernel", { code: 137, reason: "OOMKilled" }],
+    ["itself", { code: 1, message: refusedRecord("OutOfMemory", "it ran out of memory") }],
+  ])("ended by %s for want of memory, it waits for more and for being asked", (_, exit) => {
+    const plan = endedBy(exit);
+    expect(ready(plan)).toBe("False OutOfMemory");
+    expect(message(plan)).toContain("the operator's --import-memory (2Gi now)");
+    const later = { settings: { ...settings, importMemory: "6Gi" }, now: at(9999) };
+    const alone = planned(world({ dataset: dataset({ status: plan.status }), ...later }));
+    expect(alone.effects).toEqual([]);
+    const asked = { annotations: { "deeptrain.dev/retry": "more memory" } };
+    const again = planned(
+      world({ dataset: dataset({ meta: asked, status: plan.status }), ...later }),
+    );
+    expect(effects(again)).toEqual([`create ${first}-a2`]);
+    const text = JSON.stringify(again.effects);
+    expect(text).toContain('"limits":{"cpu":"1","memory":"6Gi"}');
+    expect(text).toContain(`\\"items\\":${5 * 2 ** 20}`);
   });
 
   test("a Job that somebody deleted is made again", () => {

@@ -295,7 +295,7 @@ const ended = (world: DatasetWorld, current: Import, end: JobEnd): Step => {
   const { dataset } = world;
   const record = importRecord(end, { uid: dataset.metadata.uid, attempt: current.attempt });
   if (!end.succeeded || record?.outcome !== "published") {
-    return failed(world, current, importFailure(end, record));
+    return failed(world, current, importFailure(end, record, world.settings.importMemory));
   }
   const { report } = current;
   if (report === undefined || canonicalDigest(report) !== record.reportDigest) {

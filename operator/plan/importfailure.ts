@@ -10,9 +10,12 @@ export interface ImportFailure extends Failure {
   cure?: string;
 }
 
-const MEMORY = "2Gi";
-
-export const importFailure = (end: JobEnd, record: ImportRecord | undefined): ImportFailure => {
+/** `memory` is what the next attempt will have. */
+export const importFailure = (
+  end: JobEnd,
+  record: ImportRecord | undefined,
+  memory: string,
+): ImportFailure => {
   if (end.succeeded) {
     return {
       reason: "ImportFailed",
@@ -20,9 +23,12 @@ export const importFailure = (end: JobEnd, record: ImportRecord | undefined): Im
       retry: "counted",
     };
   }
-  const failure = failureOf(end, { memory: MEMORY, crash: "ImportFailed" });
+  const failure = failureOf(end, { memory, crash: "ImportFailed" });
+  if (end.outOfMemory || (record?.outcome === "failed" && record.reason === "OutOfMemory")) {
+    return outOfMemory(memory);
+  }
   // A record explains a failure of the process; a killed one, or one past its deadline, left none or an old one.
-  if (record?.outcome !== "failed" || end.outOfMemory || end.deadlineExceeded) {
+  if (record?.outcome !== "failed" || end.deadlineExceeded) {
     return failure.reason === "InputInvalid"
       ? { ...failure, reason: "ImportFailed", cure: inputCure }
       : failure;
@@ -35,6 +41,14 @@ export const importFailure = (end: JobEnd, record: ImportRecord | undefined): Im
     ...(atFault ? { cure: cures[record.reason] ?? inputCure } : {}),
   };
 };
+
+/** The same would happen again with the same memory, and who imports cannot give it more: who runs the operator can. */
+const outOfMemory = (memory: string): ImportFailure => ({
+  reason: "OutOfMemory",
+  message: "it needed more memory than it had",
+  retry: "never",
+  cure: `raise the operator's --import-memory (${memory} now), then ${again}; or divide the data into several Datasets`,
+});
 
 const again = `set the annotation ${annotation.retry} to a new value`;
 const mend = `correct the data at the source, then ${again}`;

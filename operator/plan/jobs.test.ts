@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { annotation } from "../../api/group.ts";
 import { importInputsHash } from "../../api/inputs.ts";
 import { RunFile } from "../../api/run.ts";
-import { importJob, importJobName } from "./importjob.ts";
+import { importItems, importJob, importJobName } from "./importjob.ts";
 import { placementOf } from "./placement.ts";
 import type { Manifest } from "./plan.ts";
 import { isOneNode, storeClaim } from "./store.ts";
@@ -143,4 +143,14 @@ describe("the store", () => {
     expect(isOneNode(undefined, store)).toBe(false);
     expect(isOneNode(undefined, { ...store, accessMode: "ReadWriteOnce" })).toBe(true);
   });
+});
+
+test.each([
+  ["512Mi", 2 ** 18],
+  ["2Gi", 2 ** 20],
+  ["3Gi", 2 * 2 ** 20],
+  ["none", 2 ** 20],
+  ["0Gi", 1],
+])("an import with %s of memory may have %i items", (memory, want) => {
+  expect(importItems(memory)).toBe(want);
 });

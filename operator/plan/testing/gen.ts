@@ -24,7 +24,8 @@ export const settings: Settings = {
   progressCa: "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n",
   store: { size: "10Gi", accessMode: "ReadWriteMany" },
   denyPrivateSources: false,
-  importLimits: { archiveBytes: 1e9, unpackedBytes: 4e9, items: 1e6 },
+  importMemory: "2Gi",
+  importLimits: { archiveBytes: 1e9, unpackedBytes: 4e9 },
 };
 
 export type Meta = {
