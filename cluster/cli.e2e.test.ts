@@ -37,24 +37,24 @@ afterAll(async () => {
 });
 
 test("a cluster outlives the command, comes back after a crash of everything, and goes without a trace", async () => {
-  await cli("up");
+  await cli("up", "--no-egress");
   const kubeconfig = (await cli("kubeconfig")).trim();
   await applyObjects(kubeconfig, [pod("steady")]);
   await kubectl(kubeconfig, ["wait", "--for=condition=Ready", "pod/steady", "--timeout=60s"]);
 
   const before = await cli("status");
-  await cli("up");
+  await cli("up", "--no-egress");
   expect(await cli("status")).toBe(before); // what ran runs on
 
   // The control plane alone crashes: the node's programs find the next one where the first was.
   await endProcesses(await processesOf(controlPlaneFolder(name)), "SIGKILL", 5000);
-  await cli("up");
+  await cli("up", "--no-egress");
   await applyObjects(kubeconfig, [pod("after")]);
   await kubectl(kubeconfig, ["wait", "--for=condition=Ready", "pod/after", "--timeout=60s"]);
 
   await endProcesses(await processesOf(folder), "SIGKILL", 5000);
   await expect(cli("status")).rejects.toThrow("not running");
-  await cli("up");
+  await cli("up", "--no-egress");
   const isBack = async () =>
     (await kubectl(kubeconfig, ["get", "pod", "steady", "-o", restartCount])) === "Running 1";
   await waitUntil(isBack, { what: "the pod after the crash", timeoutMs: 60_000, everyMs: 500 });
@@ -67,7 +67,7 @@ test("a cluster outlives the command, comes back after a crash of everything, an
 
 test("a start that was cut short before the node had its link is begun anew by the next", async () => {
   await startNamespace(folder, true);
-  await cli("up");
+  await cli("up", "--no-egress");
   await cli("down");
   expect(await processesOf(folder)).toEqual([]);
 });

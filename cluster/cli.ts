@@ -22,6 +22,7 @@ import { registryPort } from "./registry.ts";
 
 const usage = `usage: node cluster/cli.ts <command> [--name demo]
   up [--no-node]    start the cluster, or what is missing of it, and leave it running
+     [--no-egress]  ... without internet for its pods
   kubeconfig        print the path of the administrator's kubeconfig
   status            what runs, and where
   kubectl ...       kubectl of the cluster's own version, as administrator
@@ -30,6 +31,7 @@ const usage = `usage: node cluster/cli.ts <command> [--name demo]
 interface Options {
   readonly name: string;
   readonly node: boolean;
+  readonly egress: boolean;
   readonly all: boolean;
   readonly rest: readonly string[];
 }
@@ -53,13 +55,13 @@ const commands: Readonly<Record<string, (options: Options) => Promise<number>>> 
   },
 };
 
-async function up({ name, node }: Options): Promise<number> {
+async function up({ name, node, egress }: Options): Promise<number> {
   if (node || hasNode(name)) requireRoot("a node");
   return withLock(`cluster ${name}`, async () => {
     const startedAt = Date.now();
     // A demo is somebody's work: unlike a test's, its data is synced to disk.
     const options = { name, daemon: true, fsync: true, say };
-    if (node || hasNode(name)) await startCluster(options);
+    if (node || hasNode(name)) await startCluster({ ...options, egress });
     else {
       const dir = controlPlaneFolder(name);
       await startControlPlane({ ...options, dir, controllerManager: true, scheduler: true });
@@ -74,7 +76,7 @@ async function status({ name }: Options): Promise<number> {
   const folders = { "control plane": controlPlaneFolder(name), node: clusterFolder(name) };
   const programs = {
     "control plane": ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"],
-    node: ["namespace", "registry", "containerd", "kubelet", "kube-proxy", "coredns"],
+    node: ["namespace", "egress", "registry", "containerd", "kubelet", "kube-proxy", "coredns"],
   };
   let running = 0;
   for (const part of ["control plane", "node"] as const) {
@@ -148,6 +150,7 @@ function parse(argv: readonly string[]): { command: string; options: Options } {
     options: {
       name: { type: "string", default: "demo" },
       node: { type: "boolean", default: true },
+      egress: { type: "boolean", default: true },
       all: { type: "boolean", default: false },
     },
   });

@@ -4,6 +4,7 @@ import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { removeCgroup } from "./cgroup.ts";
 import { type ControlPlane, startControlPlane } from "./controlplane.ts";
+import { startEgress } from "./egress.ts";
 import { clusterFolder } from "./folders.ts";
 import { namespaceProgram, startNamespace } from "./namespace.ts";
 import { linkNetwork, type Network, networkFile, readNetwork } from "./network.ts";
@@ -18,6 +19,8 @@ export interface ClusterOptions {
   readonly daemon?: boolean;
   /** Default false: a test's data need not outlive a power cut. */
   readonly fsync?: boolean;
+  /** Whether pods reach what this machine reaches. Default false: nothing leaves this machine. */
+  readonly egress?: boolean;
   /** Added to kube-apiserver's command line. */
   readonly apiServerArgs?: readonly string[];
   readonly say?: (line: string) => void;
@@ -79,7 +82,9 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       controllerManager: true,
       scheduler: true,
     });
-    const node = await startNode({ folder, controlPlane, pid, network });
+    const hasEgress =
+      options.egress === true && (await startEgress({ folder, pid, network, daemon, say }));
+    const node = await startNode({ folder, controlPlane, pid, network, hasEgress });
     return {
       controlPlane,
       node,

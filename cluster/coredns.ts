@@ -11,6 +11,7 @@ export async function coreDnsArgs(
   folder: string,
   network: Network,
   kubeconfig: string,
+  hasEgress: boolean,
 ): Promise<string[]> {
   const config = join(folder, "Corefile");
   await writeFile(
@@ -24,17 +25,22 @@ export async function coreDnsArgs(
     ttl 5
   }
 }
-# There is no internet here: say so at once instead of waiting for a server that does not answer.
 .:53 {
   bind ${network.gateway}
-  template ANY ANY {
-    rcode NXDOMAIN
-  }
+${hasEgress ? forwarding(network) : refusing}
 }
 `,
   );
   return ["-conf", config];
 }
+
+const forwarding = ({ egress }: Network) => `  forward . ${egress.dns}
+  cache 30`;
+
+// There is no internet here: say so at once instead of waiting for a server that does not answer.
+const refusing = `  template ANY ANY {
+    rcode NXDOMAIN
+  }`;
 
 /** What the DNS server may read. */
 export const dnsManifests = [

@@ -73,7 +73,8 @@ async function build(spec: ImageSpec, files: readonly string[], key: string): Pr
       }
       const reference = `${registryName}/${name}@${await push(local, name, key, work)}`;
       await rememberBuilt(name, key, reference);
-      await pruneImage(name);
+      // The image is there: whatever is wrong with older ones is no reason to stop.
+      await pruneImage(name).catch((error: Error) => say?.(`older images stay: ${error.message}`));
       return reference;
     });
   } finally {

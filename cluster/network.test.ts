@@ -10,6 +10,12 @@ test("a cluster's addresses do not overlap", () => {
     podCidr: "10.130.0.0/20",
     gateway: "10.130.0.1",
     serviceCidr: "10.130.128.0/18",
+    egress: {
+      cidr: "10.130.254.0/24",
+      address: "10.130.254.100/24",
+      gateway: "10.130.254.2",
+      dns: "10.130.254.3",
+    },
   });
 });
 

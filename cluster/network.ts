@@ -1,5 +1,5 @@
 // The addresses of one cluster and the link between this machine and its node. Every cluster has a /16 of its own:
-// 10.<slot>.0.0/20 pods, 10.<slot>.128.0/18 services, 10.<slot>.255.0/30 the link. Nothing leaves this machine.
+// 10.<slot>.0.0/20 pods, 10.<slot>.128.0/18 services, 10.<slot>.255.0/30 the link, 10.<slot>.254.0/24 the way out.
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { command, succeeds } from "./command.ts";
@@ -16,6 +16,15 @@ export interface Network {
   /** The bridge's address, where the cluster's DNS answers. */
   readonly gateway: string;
   readonly serviceCidr: string;
+  /** Of the way out, where the cluster has one (egress.ts). */
+  readonly egress: {
+    readonly cidr: string;
+    /** The node's, with the prefix length. */
+    readonly address: string;
+    readonly gateway: string;
+    /** Forwards to this machine's resolvers. */
+    readonly dns: string;
+  };
 }
 
 /** In the cluster's folder: its slot. */
@@ -34,6 +43,13 @@ export function network(slot: number): Network {
     podCidr: `10.${slot}.0.0/20`,
     gateway: `10.${slot}.0.1`,
     serviceCidr: `10.${slot}.128.0/18`,
+    // slirp4netns takes the second and the third address for itself.
+    egress: {
+      cidr: `10.${slot}.254.0/24`,
+      address: `10.${slot}.254.100/24`,
+      gateway: `10.${slot}.254.2`,
+      dns: `10.${slot}.254.3`,
+    },
   };
 }
 

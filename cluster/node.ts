@@ -45,15 +45,18 @@ export interface NodeSpec {
   /** The first process of the node's namespaces, already linked to `network`. */
   readonly pid: number;
   readonly network: Network;
+  /** Whether there is a way out (egress.ts), to resolvers too. */
+  readonly hasEgress: boolean;
 }
 
 const readyCondition =
   '{range .status.conditions[?(@.type=="Ready")]}{.status} {.lastHeartbeatTime}{end}';
 
 /** Starts what does not run of a node, and resolves when the node is ready: about 6 s. */
-export async function startNode({ folder, controlPlane, pid, network }: NodeSpec): Promise<Node> {
+export async function startNode(spec: NodeSpec): Promise<Node> {
+  const { folder, controlPlane, pid } = spec;
   const { name, kubeconfig } = controlPlane;
-  const argv = await commandLines(folder, controlPlane, network);
+  const argv = await commandLines(spec);
   let kubeletSince = 0;
   const start = async (program: NodeProgram) => {
     if ((await runningProgram(folder, program)) !== undefined) return;
@@ -111,11 +114,12 @@ export async function removeNode(folder: string, name: string): Promise<void> {
   await removeCgroup(cgroupName(name));
 }
 
-async function commandLines(
-  folder: string,
-  controlPlane: ControlPlane,
-  network: Network,
-): Promise<Record<NodeProgram, string[]>> {
+async function commandLines({
+  folder,
+  controlPlane,
+  network,
+  hasEgress,
+}: NodeSpec): Promise<Record<NodeProgram, string[]>> {
   const { name } = controlPlane;
   const pki = join(controlPlane.folder, "pki");
   const kubernetes = await binary("kubernetes");
@@ -154,7 +158,7 @@ async function commandLines(
       "kube-proxy",
       ...(await kubeProxyArgs(folder, name, network, proxy)),
     ],
-    coredns: [kubernetes, "coredns", ...(await coreDnsArgs(folder, network, dns))],
+    coredns: [kubernetes, "coredns", ...(await coreDnsArgs(folder, network, dns, hasEgress))],
   };
 }
 

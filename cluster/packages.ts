@@ -19,6 +19,10 @@ const nodePrograms: Readonly<Record<string, string>> = {
   "/usr/bin/openssl": "openssl",
 };
 
+const egressPrograms: Readonly<Record<string, string>> = {
+  "/usr/bin/slirp4netns": "slirp4netns",
+};
+
 const imagePrograms: Readonly<Record<string, string>> = {
   "/usr/bin/buildah": "buildah",
   "/usr/sbin/debootstrap": "debootstrap",
@@ -42,6 +46,11 @@ export function requireRoot(purpose: string): void {
 /** Makes sure that this machine can run a node. */
 export function installNodePackages(say: (line: string) => void): Promise<void> {
   return install(nodePrograms, "a node", say);
+}
+
+/** Makes sure that a node can be given a way out. */
+export function installEgressPackages(say: (line: string) => void): Promise<void> {
+  return install(egressPrograms, "internet for pods", say);
 }
 
 /** Makes sure that this machine can build images. */

@@ -7,7 +7,7 @@ import { namespaceProgram } from "./namespace.ts";
 import { runningProgram } from "./program.ts";
 import { waitUntil } from "./wait.ts";
 
-const names = ["e2e", "node-test", "cli-test"];
+const names = ["e2e", "node-test", "cli-test", "egress-test"];
 
 /** Called by vitest after the last test; leaves alone what another run beside this one has started. */
 export async function teardown(): Promise<void> {

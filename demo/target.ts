@@ -70,7 +70,7 @@ function isLocalCluster(kubeconfig: string): boolean {
 
 async function localTarget(say: Say): Promise<Target> {
   const { kubeconfig } = await withLock(`cluster ${LOCAL_CLUSTER}`, () =>
-    startCluster({ name: LOCAL_CLUSTER, daemon: true, fsync: true, say }),
+    startCluster({ name: LOCAL_CLUSTER, daemon: true, fsync: true, egress: true, say }),
   );
   return {
     description: "the one-machine cluster",

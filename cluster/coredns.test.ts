@@ -1,0 +1,28 @@
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { coreDnsArgs } from "./coredns.ts";
+import { network } from "./network.ts";
+
+let folder = "";
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "deeptrain-dns-"));
+});
+
+afterEach(() => rm(folder, { recursive: true }));
+
+async function corefile(hasEgress: boolean): Promise<string> {
+  await coreDnsArgs(folder, network(130), "/kubeconfig", hasEgress);
+  return readFile(join(folder, "Corefile"), "utf8");
+}
+
+test("names of elsewhere go to this machine's resolvers where there is a way out, and do not exist where there is none", async () => {
+  const open = await corefile(true);
+  expect(open).toContain("forward . 10.130.254.3\n");
+  expect(open).not.toContain("NXDOMAIN");
+  const closed = await corefile(false);
+  expect(closed).toContain("NXDOMAIN");
+  expect(closed).not.toContain("forward");
+});
