@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Condition } from "../../api/conditions.ts";
+import type { DatasetReport } from "../../api/dataset.ts";
 import type { DeepModelSpec, DeepModelStatus } from "../../api/deepmodel.ts";
 import { DeepModelStatus as StatusSchema } from "../../api/deepmodel.ts";
 import type { ModelVersion } from "../../api/modelversion.ts";
@@ -367,6 +368,40 @@ describe("the data", () => {
     expect(plan.effects).toEqual([]);
     expect(shown(plan.status.conditions, "Ready")).toBe(`False ${reason}`);
     expect(condition(plan.status, "Ready")?.message).toMatch(/photos|spec\./);
+  });
+
+  const counted = (items: DatasetReport["items"], concepts: DatasetReport["concepts"]) =>
+    planned(
+      world({
+        dataset: readyDataset({ ...report(), items, concepts }),
+        model: model({ spec: { hyperparameters: { logreg: true }, concepts: ["cat"] } }),
+      }),
+    );
+  const cats = { name: "cat", train: 2000, validation: 80, test: 80 };
+
+  test.each([
+    ["everywhere", { train: 2000, validation: 80, test: 80 }, "every item shows cat"],
+    ["in test", { train: 3000, validation: 90, test: 80 }, "every test item shows cat"],
+    ["to train on", { train: 2000, validation: 90, test: 90 }, "every training item shows cat"],
+  ])("the only concept on every item %s is a warning: metrics mean nothing", (_, items, want) => {
+    const plan = counted(items, [cats]);
+    expect(names(plan)).toEqual(["pets-v1"]);
+    const warning = condition(plan.status, "DataWarning");
+    expect(warning).toMatchObject({ status: "True", reason: "SingleConcept" });
+    expect(warning?.message).toContain(want);
+    expect(warning?.message).toContain("metrics mean nothing");
+  });
+
+  test("the only concept without a test split is measured on validation", () => {
+    const items = { train: 3000, validation: 80, test: 0 };
+    const warning = condition(counted(items, [{ ...cats, test: 0 }]).status, "DataWarning");
+    expect(warning?.message).toContain("every validation item shows cat");
+  });
+
+  test("one concept among items of others is no warning", () => {
+    const items = { train: 3000, validation: 160, test: 160 };
+    const dogs = { name: "dog", train: 1000, validation: 80, test: 80 };
+    expect(condition(counted(items, [cats, dogs]).status, "DataWarning")).toBeUndefined();
   });
 
   test("few items are a warning with the number", () => {

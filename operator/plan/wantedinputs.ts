@@ -203,6 +203,8 @@ export const dataWarning = (
 ): Problem | undefined => {
   if (data === undefined) return undefined;
   const warnings: Problem[] = [];
+  const lonely = withoutNegatives(spec.concepts, data);
+  if (lonely !== undefined) warnings.push(lonely);
   const items = trainItems(data, spec.concepts, effective.logreg);
   if (items < ADVISED_ITEMS) {
     warnings.push({
@@ -215,6 +217,30 @@ export const dataWarning = (
   }
   const [first] = warnings;
   return first && { ...first, message: warnings.map(({ message }) => message).join("; ") };
+};
+
+/**
+ * One concept alone is learned from what does not show it, and measured on it: where nothing does not, random scores
+ * look perfect. (Softmax refuses one concept altogether.)
+ */
+const withoutNegatives = (
+  wanted: readonly string[] | undefined,
+  { items, concepts }: DatasetReport,
+): Problem | undefined => {
+  const [only, ...others] = wanted ?? concepts.map(({ name }) => name);
+  const counts = concepts.find(({ name }) => name === only);
+  if (counts === undefined || others.length > 0) return undefined;
+  const measured = items.test > 0 ? "test" : "validation";
+  const isAll = {
+    train: counts.train === items.train,
+    measured: counts[measured] === items[measured],
+  };
+  if (!isAll.train && (!isAll.measured || items[measured] === 0)) return undefined;
+  const where = !isAll.train ? `${measured} item` : isAll.measured ? "item" : "training item";
+  return {
+    reason: "SingleConcept",
+    message: `every ${where} shows ${only}, the only concept: without others there is nothing to tell it from, and metrics mean nothing; add another concept's items, and name ${only} alone in spec.concepts`,
+  };
 };
 
 /** `status.resolved`. */
