@@ -3,7 +3,6 @@
 import type { Dataset, DatasetStatus } from "../../api/dataset.ts";
 import { planDataset } from "../plan/dataset.ts";
 import { withoutProgress } from "../plan/datasetstatus.ts";
-import { isOwnedBy } from "../plan/plan.ts";
 import { nameOf } from "../runtime/resource.ts";
 import { datasets } from "./kinds.ts";
 import { claimOf, eventsOf } from "./observed.ts";
@@ -20,9 +19,7 @@ export const reconcileDataset = (io: Io) => (key: string) => {
     shown: (status) => ({ phase: status?.import?.phase }),
     withoutProgress,
     plan: async (dataset, refusals, mails) => {
-      const jobs = caches.jobs
-        .by("owner", dataset.metadata.uid)
-        .filter((job) => isOwnedBy(job, dataset.metadata.uid));
+      const jobs = caches.jobs.ownedBy(dataset.metadata);
       const pods = caches.pods.by("dataset", key);
       const isSettled = dataset.status?.data !== undefined && jobs.length === 0;
       return planDataset({

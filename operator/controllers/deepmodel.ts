@@ -21,7 +21,7 @@ export const reconcileDeepModel = (io: Io) => (key: string) => {
       planDeepModel({
         model,
         dataset: caches.datasets.get(`${namespace}/${model.spec.datasetRef.name}`),
-        versions: caches.versions.by("owner", model.metadata.uid),
+        versions: caches.versions.ownedBy(model.metadata),
         refusals,
         now: io.now(),
       }),

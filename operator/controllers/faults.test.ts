@@ -9,7 +9,7 @@ import type { TrainingEvent } from "../../api/progress.ts";
 import { condition } from "../plan/conditions.ts";
 import { brokenInvariants } from "../plan/testing/invariants.ts";
 import { eventually } from "../runtime/testing/eventually.ts";
-import { datasets, deepModels, jobs, modelVersions } from "./kinds.ts";
+import { datasets, deepModels, jobs, modelVersions, pods } from "./kinds.ts";
 import { datasetManifest, modelManifest, Scene, settled } from "./testing/scene.ts";
 
 const BrokenModel = DeepModel.extend({ spec: z.unknown() });
@@ -69,6 +69,38 @@ describe("a cluster that is not kind", () => {
     await scene.untilReady();
   });
 
+  test("Jobs and pods of another namespace that name our owner are nobody's", async () => {
+    await untilTraining();
+    const { uid } = version().metadata;
+    const own = scene.server.get(jobs, "shop/pets-v1-a1");
+    const before = scene.operator?.controllers.runOf(uid)?.podUids;
+    expect(before?.size).toBe(1);
+    scene.kubelet.stop();
+    const forged = (kind: string, name: string, owner: object) => ({
+      metadata: {
+        name,
+        namespace: "evil",
+        labels: { ...own?.metadata.labels },
+        ownerReferences: [{ ...owner, controller: true }],
+      },
+      ...(kind === "Pod"
+        ? { spec: {}, status: { phase: "Running" } }
+        : {
+            spec: { template: { spec: { containers: [] } } },
+            status: { conditions: [{ type: "Failed", status: "True" }] },
+          }),
+    });
+    const [versionOwner] = own?.metadata.ownerReferences ?? [];
+    const jobOwner = { apiVersion: "batch/v1", kind: "Job", name: "pets-v1-a1" };
+    scene.server.put(jobs, forged("Job", "pets-v1-a1", { ...versionOwner }));
+    scene.server.put(pods, forged("Pod", "spy", { ...jobOwner, uid: own?.metadata.uid }));
+    await scene.begin();
+    await settled(scene.server);
+    expect(scene.server.get(jobs, "shop/pets-v1-a1")).toEqual(own);
+    expect(scene.operator?.controllers.runOf(uid)?.podUids).toEqual(before);
+    expect(reason()).toBe("Training");
+  });
+
   test("a quota forbids the Job: said in the API server's words, then cured", async () => {
     const allow = scene.server.faults.add(({ verb, plural, key }) =>
       verb === "create" && plural === "jobs" && key.includes("pets")
@@ -80,6 +112,28 @@ describe("a cluster that is not kind", () => {
     await until("QuotaExceeded");
     expect(condition(model().status, "Ready")?.message).toContain("exceeded quota: small");
     expect(condition(model().status, "Stalled")).toBeUndefined();
+    allow();
+    scene.server.put(deepModels, modelManifest({}, { "deeptrain.dev/retry": "1" }));
+    await scene.untilReady();
+  });
+
+  test("a Job that the API server does not take: said in its words, not tried hot, then cured", async () => {
+    const message = 'Job.batch "pets-v1-a1" is invalid: spec.podFailurePolicy: Unsupported value';
+    const allow = scene.server.faults.add(({ verb, plural, key }) =>
+      verb === "create" && plural === "jobs" && key.includes("pets")
+        ? { status: 422, reason: "Invalid", message }
+        : undefined,
+    );
+    await scene.begin();
+    scene.declare();
+    await until("AdmissionDenied");
+    expect(condition(model().status, "Ready")?.message).toContain("spec.podFailurePolicy");
+    expect(condition(model().status, "Stalled")).toBeUndefined();
+    await settled(scene.server);
+    const tries = () => scene.server.writes.filter(({ status }) => status === 422).length;
+    const before = tries();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(tries()).toBe(before);
     allow();
     scene.server.put(deepModels, modelManifest({}, { "deeptrain.dev/retry": "1" }));
     await scene.untilReady();

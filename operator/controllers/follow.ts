@@ -58,7 +58,7 @@ export const versionsOfModel =
   (change: Change<DeepModel>): string[] =>
     isSame(change, readOfModel)
       ? []
-      : either(change).flatMap(({ metadata }) => keysOf(versions.by("owner", metadata.uid)));
+      : either(change).flatMap(({ metadata }) => keysOf(versions.ownedBy(metadata)));
 
 const readOfModel = ({ metadata, spec, status }: DeepModel): unknown => [
   metadata.uid,
@@ -81,7 +81,7 @@ export const siblings =
   };
 
 const versionsOf = (versions: Caches["versions"], version: ModelVersion): string[] =>
-  keysOf(versions.by("owner", version.spec.model.uid));
+  keysOf(versions.ownedBy({ namespace: version.metadata.namespace, uid: version.spec.model.uid }));
 
 const keysOf = (objects: readonly Stored[]): string[] =>
   objects.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);

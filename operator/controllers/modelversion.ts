@@ -23,19 +23,18 @@ export const reconcileModelVersion = (io: Io) => (key: string) => {
     withoutProgress,
     shownBy: ({ spec }) => spec.model.uid,
     plan: async (version, refusals, mails) => {
-      const { uid } = version.metadata;
       const model = caches.models.get(`${namespace}/${version.spec.model.name}`);
-      const jobs = caches.jobs.by("owner", uid);
+      const jobs = caches.jobs.ownedBy(version.metadata);
       const pods = caches.pods.by("version", key);
       const siblings = caches.versions
-        .by("owner", version.spec.model.uid)
-        .filter(({ metadata }) => metadata.uid !== uid);
+        .ownedBy({ namespace, uid: version.spec.model.uid })
+        .filter(({ metadata }) => metadata.uid !== version.metadata.uid);
       return planVersion({
         version,
         model,
         jobs,
         pods,
-        siblingJobs: siblings.flatMap(({ metadata }) => caches.jobs.by("owner", metadata.uid)),
+        siblingJobs: siblings.flatMap(({ metadata }) => caches.jobs.ownedBy(metadata)),
         events: isComplete(version) ? [] : await eventsOf(io, jobs, pods),
         claim: isComplete(version) ? undefined : await claimOf(io, namespace),
         mails,

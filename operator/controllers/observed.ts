@@ -14,7 +14,7 @@ export const eventsOf = async (
 ): Promise<Event[]> => {
   const events: Event[] = [];
   for (const job of jobs) {
-    const own = pods.filter((pod) => isOwnedBy(pod, job.metadata.uid));
+    const own = pods.filter((pod) => isOwnedBy(pod, job.metadata));
     if (isFinished(job) || !wantsEvents(job, own, io.now())) continue;
     for (const { metadata } of own.length === 0 ? [job] : own) {
       const page = await io.client.list(coreEvents, {

@@ -1,14 +1,14 @@
 // What the progress endpoint must know of a run: its present attempt, and the live pods of that attempt's Job.
 
+import type { ObjectMeta } from "../../api/objectmeta.ts";
 import { isComplete } from "../plan/gates.ts";
-import type { Job } from "../plan/kubernetes.ts";
-import { isOwnedBy } from "../plan/plan.ts";
 import { isLeft } from "../plan/podstate.ts";
 import type { Caches } from "./kinds.ts";
 
 export interface Run {
   readonly task: "train" | "import";
   readonly attempt: number;
+  /** Pods that have not ended. One that is being deleted may still report until it has. */
   readonly podUids: ReadonlySet<string>;
   readonly finished: boolean;
 }
@@ -22,29 +22,27 @@ export const runOf = (caches: Caches, uid: string): Run | undefined => {
     return {
       task: "train",
       attempt: attempt.number,
-      podUids: livePods(caches, uid, attempt.job),
+      podUids: livePods(caches, version.metadata, attempt.job),
       finished: isComplete(version),
     };
   }
   const dataset = caches.datasets.by("uid", uid)[0];
   const current = dataset?.status?.import;
-  if (current?.job === undefined) return undefined;
+  if (dataset === undefined || current?.job === undefined) return undefined;
   return {
     task: "import",
     attempt: current.attempt,
-    podUids: livePods(caches, uid, current.job),
-    finished: dataset?.status?.dataInputsHash === current.inputsHash,
+    podUids: livePods(caches, dataset.metadata, current.job),
+    finished: dataset.status?.dataInputsHash === current.inputsHash,
   };
 };
 
-const livePods = (caches: Caches, owner: string, name: string): Set<string> => {
-  const job = caches.jobs
-    .by("owner", owner)
-    .find((each: Job) => each.metadata.name === name && isOwnedBy(each, owner));
+const livePods = (caches: Caches, owner: ObjectMeta, name: string): Set<string> => {
+  const job = caches.jobs.ownedBy(owner).find(({ metadata }) => metadata.name === name);
   if (job === undefined) return new Set();
   return new Set(
     caches.pods
-      .by("owner", job.metadata.uid)
+      .ownedBy(job.metadata)
       .filter(isLeft)
       .map(({ metadata }) => metadata.uid),
   );

@@ -44,7 +44,7 @@ export const follow = (
   const { version, now } = world;
   const job = ownJob(world, attempt.job);
   if (job === undefined) return withoutJob(world, wish, model, before, attempt);
-  const pods = world.pods.filter((pod) => isOwnedBy(pod, job.metadata.uid));
+  const pods = world.pods.filter((pod) => isOwnedBy(pod, job.metadata));
   const state = podState({ job, pods, events: world.events });
   const seen: Attempt = { ...attempt, jobUid: job.metadata.uid };
   if (state.is === "ended") {
@@ -191,7 +191,8 @@ const withoutJob = (
     remains.is &&
     ownJob(world, inspectJobName(world.version.metadata.name, attempt.number)) === undefined
   ) {
-    return stopping(before, attempt, remains.effects, undefined, AGAIN_MS);
+    const why = attempt.reason === "Stopping" ? undefined : "its Job is gone, and its pod is not";
+    return stopping(before, attempt, remains.effects, why, AGAIN_MS);
   }
   if (attempt.reason === "Stopping") {
     const end = { is: "stopped" as const, reason: wish.is === "stop" ? wish.reason : undefined };
@@ -226,7 +227,7 @@ const inspect = (
     const inputs = attemptInputs(world, model, attempt.number, attempt.threads);
     return { standing, effects: [{ verb: "create", object: inspectJob(inputs, settings) }] };
   }
-  const pods = world.pods.filter((pod) => isOwnedBy(pod, job.metadata.uid));
+  const pods = world.pods.filter((pod) => isOwnedBy(pod, job.metadata));
   const state = podState({ job, pods, events: world.events });
   if (state.is !== "ended") return { standing, effects: [], nextMs: eventsDueMs(job, pods, now) };
   const end = inspectionEnd(state.end, why, identityOf(version, attempt));

@@ -217,7 +217,7 @@ const jobOf = (world: DatasetWorld, name: string): Job | undefined =>
   ownJobs(world).find((job) => job.metadata.name === name);
 
 const ownJobs = ({ jobs, dataset }: DatasetWorld): Job[] =>
-  jobs.filter((job) => isOwnedBy(job, dataset.metadata.uid));
+  jobs.filter((job) => isOwnedBy(job, dataset.metadata));
 
 /** Unfinished imports of other inputs: nobody wants what they would bring. */
 const replacedImports = (world: DatasetWorld, wanted: string | undefined): Effect[] =>
@@ -243,7 +243,7 @@ const follow = (world: DatasetWorld, begun: Import): Step => {
   const job = jobOf(world, begun.job ?? "");
   if (job === undefined) return failed(world, begun, lostJob);
   const current = withMails({ ...begun, jobUid: job.metadata.uid }, world.mails);
-  const pods = world.pods.filter((pod) => isOwnedBy(pod, job.metadata.uid));
+  const pods = world.pods.filter((pod) => isOwnedBy(pod, job.metadata));
   const state = podState({ job, pods, events: world.events });
   const working = (reason: Outcome["reason"], message: string, nextMs?: number): Step => ({
     standing: {

@@ -76,7 +76,7 @@ export const planDeepModel = (world: ModelWorld): Plan<DeepModelStatus> => {
   if (model.metadata.deletionTimestamp !== undefined) return { effects: [], events: [] };
   const versions = world.versions.filter(
     (version) =>
-      isOwnedBy(version, model.metadata.uid) && version.metadata.deletionTimestamp === undefined,
+      isOwnedBy(version, model.metadata) && version.metadata.deletionTimestamp === undefined,
   );
   const { decision, effects, nextMs } = choose(world, versions);
   const decided = withReady(model, world.dataset, decision);

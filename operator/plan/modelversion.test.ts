@@ -219,6 +219,24 @@ describe("beginning", () => {
     });
   });
 
+  test("a failed Job of that name and owner in another namespace is nobody's: ours runs on", () => {
+    const forged = job("pets-v1-a1", { conditions: failed() });
+    const elsewhere = { ...forged, metadata: { ...forged.metadata, namespace: "evil" } };
+    const own = job("pets-v1-a1", { meta: { uid: "uid-own" } });
+    const jobs = [elsewhere, own];
+    const plan = planned(
+      world({
+        status: running(),
+        jobs,
+        pods: [pod({ job: "pets-v1-a1", jobUid: "uid-own", running: true })],
+      }),
+    );
+    expect([ready(plan), effects(plan)]).toEqual(["Unknown Training", []]);
+    expect(plan.status.attempts?.[0]).toMatchObject({ state: "Running", jobUid: "uid-own" });
+    const alone = planned(world({ jobs: [elsewhere] }));
+    expect(effects(alone)).toEqual(["create pets-v1-a1"]);
+  });
+
   test("a Job of that name with another owner is no Job of ours, and a conflict", () => {
     const foreign = job("pets-v1-a1", {
       owner: { kind: "ModelVersion", name: "pets-v1", uid: "other" },

@@ -25,7 +25,7 @@ import { type Wish, wishOf } from "./wish.ts";
 
 export const planVersion = (world: VersionWorld): Plan<ModelVersionStatus> => {
   const { version, model } = world;
-  const isOrphan = model === undefined || !isOwnedBy(version, model.metadata.uid);
+  const isOrphan = model === undefined || !isOwnedBy(version, model.metadata);
   if (isOrphan || version.metadata.deletionTimestamp !== undefined) {
     return { effects: [], events: [] };
   }

@@ -90,14 +90,17 @@ export interface StoreSettings {
   accessMode: "ReadWriteOnce" | "ReadWriteMany";
 }
 
-/** True where the object's controller is exactly this owner: the same UID, not the same name. */
+/**
+ * True where the object's controller is exactly this owner: the same UID, not the same name, and in one namespace with
+ * it. Anybody can write any UID into an object of a namespace of his own.
+ */
 export const isOwnedBy = (
-  object: { metadata: Pick<ObjectMeta, "ownerReferences"> },
-  uid: string,
+  { metadata }: { metadata: Pick<ObjectMeta, "namespace" | "ownerReferences"> },
+  { namespace, uid }: Pick<ObjectMeta, "namespace" | "uid">,
 ): boolean =>
-  object.metadata.ownerReferences?.some(
-    (owner) => owner.controller === true && owner.uid === uid,
-  ) ?? false;
+  metadata.namespace === namespace &&
+  (metadata.ownerReferences?.some((owner) => owner.controller === true && owner.uid === uid) ??
+    false);
 
 export const ownerReference = (
   kind: "DeepModel" | "ModelVersion" | "Dataset",

@@ -55,23 +55,22 @@ export const replaced = (attempts: readonly Attempt[], attempt: Attempt): Attemp
   attempts.map((each) => (each.number === attempt.number ? attempt : each));
 
 export const ownJob = (world: VersionWorld, name: string): Job | undefined =>
-  world.jobs.find(
-    (job) => job.metadata.name === name && isOwnedBy(job, world.version.metadata.uid),
-  );
+  world.jobs.find((job) => job.metadata.name === name && isOwnedBy(job, world.version.metadata));
 
 /** Jobs and pods of earlier attempts that may still hold the version's directory. */
 export const remainsOf = (world: VersionWorld): { is: boolean; effects: Effect[] } => {
   const { version } = world;
-  const jobs = world.jobs.filter((job) => isOwnedBy(job, version.metadata.uid) && !isFinished(job));
-  const uids = new Set(
-    world.jobs.filter((job) => isOwnedBy(job, version.metadata.uid)).map((job) => job.metadata.uid),
-  );
+  const own = world.jobs.filter((job) => isOwnedBy(job, version.metadata));
+  const jobs = own.filter((job) => !isFinished(job));
+  const uids = new Set(own.map((job) => job.metadata.uid));
   const pods = world.pods.filter(
     (pod) =>
       isLeft(pod) &&
+      pod.metadata.namespace === version.metadata.namespace &&
       // A pod whose Job is gone is told by its label; it must not be another owner's.
       pod.metadata.ownerReferences?.some(
-        ({ uid, name }) => uids.has(uid) || name.startsWith(`${version.metadata.name}-a`),
+        ({ controller, uid, name }) =>
+          controller === true && (uids.has(uid) || name.startsWith(`${version.metadata.name}-a`)),
       ),
   );
   return { is: jobs.length > 0 || pods.length > 0, effects: jobs.flatMap(deletion) };

@@ -19,7 +19,10 @@ export interface Run {
   readonly task: "train" | "import";
   /** The present attempt. */
   readonly attempt: number;
-  /** UIDs of the live pods of that attempt's Job: owned by it, not ended, not being deleted. */
+  /**
+   * UIDs of the live pods of that attempt's Job: owned by it, and not ended. A pod that is being deleted still reports
+   * the checkpoint that it makes, until it has ended.
+   */
   readonly podUids: ReadonlySet<string>;
   /** True once the run has its outcome: nothing more is taken. */
   readonly finished: boolean;

@@ -66,20 +66,32 @@ describe("a cache", () => {
 
   it("finds objects by owner and by its own indexes, through every change", () => {
     const { cache } = cacheOf();
-    const owner = { uid: "owner-1", kind: "Set", name: "s" };
+    const owner = { uid: "owner-1", kind: "Set", name: "s", controller: true };
     const owned = { metadata: { ownerReferences: [owner] } };
     cache.put(storedWidget("b", 101, { size: 5, ...owned }));
     cache.put(storedWidget("a", 102, { size: 5, ...owned }));
-    const names = (index: string, value: string) =>
-      cache.by(index, value).map(({ metadata }) => metadata.name);
-    expect(names("owner", "owner-1")).toEqual(["a", "b"]);
-    expect(names("size", "5")).toEqual(["a", "b"]);
+    const names = (objects: readonly Widget[]) => objects.map(({ metadata }) => metadata.name);
+    const ownedNames = () => names(cache.ownedBy({ namespace: "test", uid: "owner-1" }));
+    expect(ownedNames()).toEqual(["a", "b"]);
+    expect(names(cache.by("size", "5"))).toEqual(["a", "b"]);
     cache.put(storedWidget("b", 103, { size: 6 }));
-    expect(names("owner", "owner-1")).toEqual(["a"]);
-    expect(names("size", "6")).toEqual(["b"]);
+    expect(ownedNames()).toEqual(["a"]);
+    expect(names(cache.by("size", "6"))).toEqual(["b"]);
     cache.remove("test/a", "uid-a", "104");
-    expect(names("owner", "owner-1")).toEqual([]);
+    expect(ownedNames()).toEqual([]);
     expect(() => cache.by("colour", "red")).toThrow("no index colour");
+  });
+
+  it("finds no object of another namespace, and none whose owner is not its controller", () => {
+    const { cache } = cacheOf();
+    const owner = { uid: "owner-1", kind: "Set", name: "s" };
+    const controller = { ...owner, controller: true };
+    cache.put(
+      storedWidget("a", 101, { metadata: { namespace: "evil", ownerReferences: [controller] } }),
+    );
+    cache.put(storedWidget("b", 102, { metadata: { ownerReferences: [owner] } }));
+    expect(cache.ownedBy({ namespace: "test", uid: "owner-1" })).toEqual([]);
+    expect(cache.ownedBy({ namespace: "evil", uid: "owner-1" })).toHaveLength(1);
   });
 
   it("refuses own writes that its labels do not select", () => {

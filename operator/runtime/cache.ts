@@ -36,7 +36,7 @@ export interface CacheOptions<T extends Stored> {
   readonly labels?: Readonly<Record<string, string>>;
   /** Keeps what the controllers read, and nothing else. What it throws counts as a problem of that object. */
   readonly parse: (object: KubeObject) => Parsed<T>;
-  /** Named lists of values for an object, read with `by`. `owner` (UIDs of its owners) always exists. */
+  /** Named lists of values for an object, read with `by`. */
   readonly indexes?: Readonly<Record<string, (object: T) => readonly string[]>>;
   /** What a listener threw. Default: ignored. */
   readonly onError?: (error: unknown, key: string) => void;
@@ -70,7 +70,7 @@ export class Cache<T extends Stored> {
     this.resource = options.resource;
     this.labels = options.labels ?? {};
     this.#parse = options.parse;
-    this.#indexes = { owner: ownersOf, ...options.indexes };
+    this.#indexes = { ...options.indexes, [OWNER]: controllerOf };
     this.#onError = options.onError ?? (() => undefined);
     for (const name of Object.keys(this.#indexes)) this.#indexed.set(name, new Map());
   }
@@ -108,6 +108,11 @@ export class Cache<T extends Stored> {
       if (object !== undefined) found.push(object);
     }
     return found;
+  }
+
+  /** Objects whose controller this is, in order of their keys. An owner is of its objects' own namespace. */
+  ownedBy(owner: Pick<Metadata, "namespace" | "uid">): T[] {
+    return this.by(OWNER, ownerKey(owner));
   }
 
   /** Every object that could be parsed. */
@@ -276,5 +281,13 @@ export class Cache<T extends Stored> {
   }
 }
 
-const ownersOf = ({ metadata }: Stored): string[] =>
-  (metadata.ownerReferences ?? []).map(({ uid }) => uid);
+const OWNER = "owner";
+
+/** A UID alone would let an object of one namespace pass for one of another: nobody checks what an owner's UID says. */
+const ownerKey = ({ namespace, uid }: Pick<Metadata, "namespace" | "uid">): string =>
+  keyOf({ namespace, name: uid });
+
+const controllerOf = ({ metadata: { namespace, ownerReferences } }: Stored): string[] =>
+  (ownerReferences ?? [])
+    .filter(({ controller }) => controller === true)
+    .map(({ uid }) => ownerKey({ namespace, uid }));
