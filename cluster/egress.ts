@@ -31,8 +31,9 @@ export async function startEgress(spec: EgressSpec): Promise<boolean> {
     return true;
   } catch (error) {
     await endProgram(folder, egressProgram);
+    const said = (await logTail(folder, egressProgram)).split("\n").at(-1);
     const [reason = ""] = (error instanceof Error ? error.message : String(error)).split("\n");
-    say(`pods have no internet: ${reason}`);
+    say(`pods have no internet: ${[reason, said].filter(Boolean).join(": ")}`);
     return false;
   }
 }
@@ -46,7 +47,6 @@ async function open({ folder, pid, network, daemon }: EgressSpec): Promise<void>
   await waitUntil(async () => succeeds("nsenter", [...inside, "link", "show", device]), {
     what: "the way out",
     timeoutMs: 5000,
-    evidence: () => logTail(folder, egressProgram),
   });
   const lines = [
     `address add ${address} dev ${device}`,
