@@ -94,6 +94,37 @@ describe("Jobs", () => {
     ]);
   });
 
+  test("a version has a directory of its own, of this very model, for all of its attempts", () => {
+    const output = (of: Partial<typeof inputs>) =>
+      templateOf(trainingJob({ ...inputs, ...of }, settings)).spec.containers[0].volumeMounts.find(
+        ({ mountPath }) => mountPath === "/output",
+      );
+    const again = { ...version().spec, model: { name: "pets", uid: "another-uid" } };
+    const first = output({});
+    expect(first).toMatchObject({ subPath: "shop/models/pets-uid-pets/v1", readOnly: false });
+    expect(output({ attempt: 2 })).toEqual(first);
+    const others = [version({ number: 2 }), version({ spec: again })].map((each) =>
+      output({ version: each }),
+    );
+    expect(new Set([first, ...others].map((mount) => JSON.stringify(mount))).size).toBe(3);
+  });
+
+  test("a version trains on the data that it was made of, whatever they are by now", () => {
+    const digest = `sha256:${"b".repeat(64)}`;
+    const pinned = version({ spec: { dataset: { ...version().spec.dataset, digest } } });
+    const job = trainingJob({ ...inputs, version: pinned }, settings);
+    const template = templateOf(job);
+    const run = RunFile.parse(JSON.parse(template.metadata.annotations[annotation.run] ?? ""));
+    expect(run).toMatchObject({ dataset: { path: "/data", digest } });
+    const data = template.spec.containers[0].volumeMounts.find(
+      ({ mountPath }) => mountPath === "/data",
+    );
+    expect(data).toMatchObject({
+      subPath: expect.stringContaining("b".repeat(64)),
+      readOnly: true,
+    });
+  });
+
   test("the operator's own words never come into the hash of what is trained", () => {
     const upgraded = trainingJob(inputs, { ...settings, trainerImage: "registry.test/other:9" });
     const run = (job: Manifest) => templateOf(job).metadata.annotations[annotation.run];

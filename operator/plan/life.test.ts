@@ -222,6 +222,25 @@ describe("stories", () => {
     expect(version?.status?.countedAttempts).toBe(0);
   });
 
+  test("new data in mid-training: the version goes on with the data that it began with", () => {
+    const cluster = begun({ ...base, retrainOn: [] });
+    const digests: string[] = [];
+    cluster.ending = (run) => {
+      if (run.task === "train") digests.push(`${run.attempt} ${run.dataset.digest.slice(0, 8)}`);
+      return run.task === "import" ? { exit: 0 } : "runs";
+    };
+    cluster.settle();
+    cluster.data = report("b");
+    cluster.apply("Dataset", "photos", { ...datasetSpec, splits: { seed: 1 } });
+    cluster.settle();
+    cluster.apply("DeepModel", "pets", { ...base, retrainOn: [], suspend: true });
+    cluster.settle();
+    cluster.apply("DeepModel", "pets", { ...base, retrainOn: [] });
+    cluster.settle();
+    expect([...new Set(digests)]).toEqual(["1 sha256:a", "2 sha256:a"]);
+    expect(condition(modelIn(cluster).status, "Retrained")?.reason).toBe("RetrainPending");
+  });
+
   test("superseded in mid-training: the old one stops before the new one begins", () => {
     const cluster = begun();
     cluster.ending = (run) => (run.task === "import" ? { exit: 0 } : "runs");
