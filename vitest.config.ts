@@ -13,6 +13,8 @@ export default defineConfig({
           include: ["**/*.test.ts"],
           exclude: [...exclude, "**/*.contract.test.ts", "**/*.e2e.test.ts"],
           testTimeout: 20_000,
+          // Many wait more than they work.
+          maxWorkers: 3,
         },
       },
       {
