@@ -190,7 +190,7 @@ export const DatasetStatus = z
         job: z.string().max(63).optional().describe("The Job of the newest attempt."),
         jobUid: z.string().max(64).optional().describe("UID of that Job."),
         phase: z
-          .enum(["downloading", "unpacking", "checking", "publishing"])
+          .enum(["downloading", "checking", "publishing"])
           .optional()
           .describe("What the importer is doing."),
         done: items.optional().describe("Bytes or items done in this phase."),

@@ -64,7 +64,7 @@ export type TrainingEvent = z.infer<typeof TrainingEvent>;
 export const ImportEvent = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("import"),
-    phase: z.enum(["downloading", "unpacking", "checking", "publishing"]),
+    phase: z.enum(["downloading", "checking", "publishing"]),
     done: count,
     /** Absent while it is not known. */
     total: count.optional(),

@@ -20,6 +20,7 @@ export const reasons = [
   "DatasetNotReady",
   "DatasetFailed",
   "BatchLargerThanData",
+  "BatchSmallerThanConcepts",
   "NoPositives",
   "SingleConcept",
   "NameConflict",

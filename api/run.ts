@@ -38,8 +38,6 @@ export const TrainRun = z.strictObject({
   /** Threads of PyTorch, fixed at the first attempt so that a resumed run is bit-equal. */
   threads: z.int().min(1).max(1024),
   gpus: z.int().min(0).max(1),
-  /** Names of metrics that gates read: always part of the record. */
-  gatedMetrics: z.array(z.string()).max(16),
 });
 export type TrainRun = z.infer<typeof TrainRun>;
 
@@ -73,7 +71,6 @@ export const InspectRun = z.strictObject({
   ...common,
   inputsHash: Digest,
   output: z.string(),
-  gatedMetrics: z.array(z.string()).max(16),
 });
 export type InspectRun = z.infer<typeof InspectRun>;
 

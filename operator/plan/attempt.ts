@@ -247,7 +247,6 @@ export const attemptInputs = (
   attempt,
   placement: placementOf(model.spec),
   threads,
-  gates: model.spec.gates,
   oneNode: isOneNode(claim, settings.store),
 });
 

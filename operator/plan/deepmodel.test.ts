@@ -398,6 +398,27 @@ describe("the data", () => {
     expect(warning?.message).toContain("every validation item shows cat");
   });
 
+  test.each([
+    [81, 40, {}, "64 is less than the 81 concepts; about 162 is advised"],
+    [700, 4, {}, "64 is less than the 700 concepts; about 1024 is advised"],
+    [81, 1, { batch_size: 32 }, "32 is less than the 81 concepts; about 81 is advised"],
+    [81, 40, { batch_size: 81 }, undefined],
+    [64, 40, {}, undefined],
+  ])("%i concepts of %i items: a hint to raise batch_size", (count, each, written, want) => {
+    const concepts = Object.fromEntries(Array.from({ length: count }, (_, n) => [`c${n}`, each]));
+    const plan = planned(
+      world({
+        dataset: readyDataset(report("a", concepts)),
+        model: model({ spec: { hyperparameters: written, concepts: Object.keys(concepts) } }),
+      }),
+    );
+    expect(names(plan)).toEqual(["pets-v1"]);
+    const warning = condition(plan.status, "DataWarning");
+    if (want === undefined) expect(warning).toBeUndefined();
+    else expect(warning?.message).toContain(`spec.hyperparameters.batch_size: ${want}`);
+    if (each === 40 && want !== undefined) expect(warning?.reason).toBe("BatchSmallerThanConcepts");
+  });
+
   test("one concept among items of others is no warning", () => {
     const items = { train: 3000, validation: 160, test: 160 };
     const dogs = { name: "dog", train: 1000, validation: 80, test: 80 };

@@ -29,7 +29,6 @@ const inputs = {
     activeDeadlineSeconds: 3600,
   }),
   threads: 3,
-  gates: [{ metric: "top1" as const, min: 0.9 }],
   oneNode: true,
 };
 

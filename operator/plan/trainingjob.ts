@@ -1,6 +1,5 @@
 // The Jobs of a version: the training of one attempt, and the inspection that repeats a lost record.
 
-import type { DeepModelSpec } from "../../api/deepmodel.ts";
 import { annotation, datasetPath, label, podPath, versionPath } from "../../api/group.ts";
 import type { ModelVersion } from "../../api/modelversion.ts";
 import type { InspectRun, TrainRun } from "../../api/run.ts";
@@ -20,7 +19,6 @@ export interface AttemptInputs {
   placement: Placement;
   /** Fixed at the first attempt, so that a resumed run is bit-equal. */
   threads: number;
-  gates: DeepModelSpec["gates"];
   oneNode: boolean;
 }
 
@@ -45,7 +43,6 @@ export const trainingJob = (inputs: AttemptInputs, settings: Settings): Manifest
     output: podPath.output,
     threads: inputs.threads,
     gpus: placement.gpus,
-    gatedMetrics: gatedMetrics(inputs.gates),
   };
   return trainerJob(
     {
@@ -78,7 +75,6 @@ export const inspectJob = (inputs: AttemptInputs, settings: Settings): Manifest 
     ...runBase(inputs, settings),
     inputsHash: version.spec.inputsHash,
     output: podPath.output,
-    gatedMetrics: gatedMetrics(inputs.gates),
   };
   return trainerJob(
     {
@@ -125,6 +121,3 @@ const outputMount = (version: ModelVersion, readOnly: boolean) => ({
   mountPath: podPath.output,
   readOnly,
 });
-
-const gatedMetrics = (gates: DeepModelSpec["gates"]): string[] =>
-  [...new Set(gates?.map((gate) => gate.metric))].sort();

@@ -212,6 +212,12 @@ export const dataWarning = (
       message: `${items} training items; at least ${ADVISED_ITEMS} are advised`,
     });
   }
+  const hint = smallBatch(
+    spec.concepts?.length ?? data.concepts.length,
+    effective.batch_size,
+    items,
+  );
+  if (hint !== undefined) warnings.push(hint);
   for (const { reason, message } of data.warnings) {
     if (reason !== "FewItems") warnings.push({ reason, message });
   }
@@ -241,6 +247,19 @@ const withoutNegatives = (
     reason: "SingleConcept",
     message: `every ${where} shows ${only}, the only concept: without others there is nothing to tell it from, and metrics mean nothing; add another concept's items, and name ${only} alone in spec.concepts`,
   };
+};
+
+const LARGEST_BATCH = 1024;
+
+/** A step that sees fewer images than there are concepts teaches most of them by their absence alone. */
+const smallBatch = (concepts: number, batchSize: number, items: number): Problem | undefined => {
+  const advised = Math.min(2 * concepts, LARGEST_BATCH, items);
+  return concepts > batchSize && advised > batchSize
+    ? {
+        reason: "BatchSmallerThanConcepts",
+        message: `spec.hyperparameters.batch_size: ${batchSize} is less than the ${concepts} concepts; about ${advised} is advised`,
+      }
+    : undefined;
 };
 
 /** `status.resolved`. */

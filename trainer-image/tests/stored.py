@@ -87,7 +87,6 @@ def train_run(
         "output": str(output),
         "threads": 1,
         "gpus": 0,
-        "gatedMetrics": [],
     }
     for name, value in changes.items():
         target = run["hyperparameters"] if name in run["hyperparameters"] else run

@@ -71,7 +71,7 @@ def test_published_is_0_and_inspect_repeats_the_record(
 
     inspect = {
         "task": "inspect",
-        **{key: run[key] for key in ("object", "inputsHash", "output", "gatedMetrics")},
+        **{key: run[key] for key in ("object", "inputsHash", "output")},
         "attempt": 2,
     }
     assert process(inspect) == (0, record | {"attempt": 2})
