@@ -112,6 +112,16 @@ class Checkpoints:
             return Checkpoint(step, state, model, optimizer, best, best_epoch)
         return None
 
+    def position(self) -> dict[str, int] | None:
+        """Epoch and step of the newest whole one that belongs to these inputs."""
+        try:
+            checkpoint = self.load()
+        except Failure:
+            return None
+        if checkpoint is None:
+            return None
+        return {"epoch": checkpoint.state["epoch"], "step": checkpoint.step}
+
     def remove(self) -> None:
         """Removes them all: the artifact is published and nothing is left to resume."""
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -38,22 +38,26 @@ def train(run: TrainRun, reporter: Reporter, check_stop: Callable[[], None]) -> 
     except Failure as failure:  # damaged: trained again
         log({"type": "artifact-damaged", "problem": failure.message})
         record = None
+    checkpoints = Checkpoints(run.output / CHECKPOINTS, run.inputs_hash)
     if record is not None:
         # It may have been killed between publishing and this.
-        Checkpoints(run.output / CHECKPOINTS, run.inputs_hash).remove()
+        checkpoints.remove()
         return record
-    reporter.send({"type": "phase", "phase": "loading"})
-    data = open_data(run)
-    device = choose_device(run.gpus, run.threads, architecture_of(run.template).bf16_on_cpu)
-    training = prepare(run, data, device, reporter, check_stop)
-    resume(training)
-    reporter.send({"type": "phase", "phase": "training"})
+    training: Training | None = None
     try:
+        reporter.send({"type": "phase", "phase": "loading"})
+        data = open_data(run)
+        device = choose_device(run.gpus, run.threads, architecture_of(run.template).bf16_on_cpu)
+        training = prepare(run, data, device, reporter, check_stop)
+        resume(training)
+        reporter.send({"type": "phase", "phase": "training"})
         run_training(training)
         return _finish(training, data)
     except (Failure, Stopped) as end:
-        if training.saved is not None:
-            end.facts.setdefault("checkpoint", training.saved)
+        # Until the training begins, what an earlier attempt left is on disk alone.
+        saved = checkpoints.position() if training is None else training.saved
+        if saved is not None:
+            end.facts.setdefault("checkpoint", saved)
         raise
 
 

@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import RunFile, Unwritten
+from test_models import LITE0
 
 from deeptrain_trainer.engine import Training, restore_state, run_training
 from deeptrain_trainer.failure import Stopped
@@ -52,17 +53,34 @@ class StopAt:
             raise Stopped
 
 
-def test_stopped_at_every_look_and_resumed(prepared: Prepared) -> None:
-    whole = prepared(**SHAPE)
+@pytest.mark.parametrize(
+    ("changes", "looks"),
+    [
+        # Looks are at each step and in each evaluation: some of these stop inside one.
+        pytest.param({}, range(1, STEPS + 3), id="resnet18"),
+        pytest.param(
+            LITE0 | {"base_gradient_multiplier": 0.1},
+            (2, 4, 6),
+            id="efficientnet-lite0 with dropout",
+        ),
+        pytest.param({"logreg": False}, (3, 5), id="softmax"),
+    ],
+)
+def test_stopped_at_every_look_and_resumed(
+    prepared: Prepared, changes: dict[str, Any], looks: Iterable[int]
+) -> None:
+    shape = SHAPE | changes
+    whole = prepared(**shape)
     run_training(whole)
-    # Looks are at each step and in each evaluation: some of these stop inside one.
-    for look in range(1, STEPS + 3):
-        stopped = prepared(**SHAPE)
+    for look in looks:
+        stopped = prepared(**shape)
         stopped.check_stop = StopAt(look)
         with pytest.raises(Stopped):
             run_training(stopped)
         assert isinstance(stopped.checkpoints, Unwritten)
-        resumed = prepared(**SHAPE)
+        # Neither the generator that initialises the weights nor what was drawn before may matter.
+        resumed = prepared(**shape)
+        torch.manual_seed(look)
         assert stopped.checkpoints.newest is not None
         restore_state(resumed, stopped.checkpoints.newest)
         run_training(resumed)

@@ -145,6 +145,55 @@ def test_stopped_after_the_last_step_it_names_the_checkpoint_and_goes_on_from_th
     assert recorder.of("started")[0]["step"] == 6 and not recorder.of("epoch")
 
 
+def test_stopped_while_loading_it_names_the_checkpoint_of_an_earlier_attempt(
+    tmp_path: Path, dataset: dict[str, str]
+) -> None:
+    run = typed(train_run(dataset, tmp_path, CONCEPTS))
+
+    class StopAfter:
+        def __init__(self, looks: int) -> None:
+            self.left = looks
+
+        def __call__(self) -> None:
+            self.left -= 1
+            if self.left < 0:
+                raise Stopped
+
+    with pytest.raises(Stopped) as loading:
+        train(run, Recorder(), StopAfter(0))
+    assert loading.value.facts == {}
+    with pytest.raises(Stopped) as training:
+        train(run, Recorder(), StopAfter(6))
+    with pytest.raises(Stopped) as again:
+        train(run, Recorder(), StopAfter(0))
+    assert again.value.facts == training.value.facts
+    assert again.value.facts["checkpoint"]["step"] > 0
+
+
+def test_softmax_from_end_to_end(tmp_path: Path) -> None:
+    """Items of none of the run's concepts are left out, in training and in every metric."""
+    pictures = coloured({"train": 16, "validation": 6, "test": 6}, [*CONCEPTS, "violet"])
+    dataset = store(tmp_path / "datasets", pictures)
+    changes = {"logreg": False, "num_epochs": 4, "init_epochs": 3, "lrate": 0.01}
+    recorder = Recorder()
+    run = typed(train_run(dataset, tmp_path / "output", ["red", "blue", "green"], **changes))
+    record = train(run, recorder, lambda: None)
+    assert_record({"task": "train", "uid": "u", "attempt": 1, **record})
+    for event in recorder.events:
+        assert_event(event)
+    values = record["metrics"]["values"]
+    assert record["metrics"]["items"] == 18
+    assert set(values) == {"top1", "macro_f1", "macro_ap", "macro_roc_auc", "log_loss"}
+    assert values["top1"] >= 0.9
+    artifact = tmp_path / "output" / "artifact"
+    assert json.loads((artifact / "concepts.json").read_text()) == ["red", "blue", "green"]
+    confusion = json.loads((artifact / "confusion.json").read_text())
+    assert [sum(row) for row in confusion["counts"]] == [6, 6, 6]
+    model = exported_model((artifact / "model.onnx").read_bytes(), 1)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    np.testing.assert_allclose(model(pixels).sum(1), 1, atol=1e-5)
+
+
 def test_a_rate_that_is_far_too_high_diverges(prepared: Prepared) -> None:
     t = prepared(lrate=1e30, num_epochs=20, init_epochs=20)
     with pytest.raises(Failure) as diverged:
