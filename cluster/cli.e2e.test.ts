@@ -58,6 +58,9 @@ test("a cluster outlives the command, comes back after a crash of everything, an
   const isBack = async () =>
     (await kubectl(kubeconfig, ["get", "pod", "steady", "-o", restartCount])) === "Running 1";
   await waitUntil(isBack, { what: "the pod after the crash", timeoutMs: 60_000, everyMs: 500 });
+  // Pods find the API server where it is now.
+  const slice = ["get", "endpointslice", "kubernetes", "-o", "jsonpath={.ports[0].port}"];
+  expect(await readFile(kubeconfig, "utf8")).toContain(`:${await kubectl(kubeconfig, slice)}"`);
 
   await cli("down");
   expect(await processesOf(folder)).toEqual([]);

@@ -255,7 +255,7 @@ const flags: Record<ControlPlaneProgram, (context: Context) => string[]> = {
     `--advertise-address=${address}`,
     `--secure-port=${ports.apiServer}`,
     // A loopback address is not allowed as an endpoint of the `kubernetes` service.
-    ...(address.startsWith("127.") ? ["--endpoint-reconciler-type=none"] : []),
+    ...(isLoopback(address) ? ["--endpoint-reconciler-type=none"] : []),
     `--service-cluster-ip-range=${serviceCidr(options)}`,
     "--authorization-mode=Node,RBAC",
     "--enable-admission-plugins=NodeRestriction",
@@ -302,6 +302,12 @@ function programs({ controllerManager, scheduler }: ControlPlaneOptions): Contro
   ];
 }
 
+const isLoopback = (address: string): boolean => address.startsWith("127.");
+
+// Of an address that is the cluster's own. It must not change: an API server that starts on another port leaves the old
+// one in the endpoints of the `kubernetes` service, and no pod finds it.
+const API_SERVER_PORT = 6443;
+
 // Kept in a file, so that a program which is started again, or another process, finds the others where they were.
 async function ownPorts(folder: string, address: string): Promise<Ports> {
   const file = join(folder, "ports.json");
@@ -313,7 +319,8 @@ async function ownPorts(folder: string, address: string): Promise<Ports> {
     4,
     "127.0.0.1",
   );
-  const [apiServer = 0] = await freePorts(1, address);
+  const apiServer = isLoopback(address) ? (await freePorts(1, address))[0] : API_SERVER_PORT;
+  if (apiServer === undefined) throw new Error(`no free port on ${address}`);
   const ports = { etcd, etcdPeer, apiServer, controllerManager, scheduler };
   await writeFile(file, JSON.stringify(ports));
   return ports;
