@@ -1,19 +1,25 @@
 """The pixels of a split at the model's size: kept in memory where they fit, else made anew for each batch."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset.image import decode_rgb
+from .dataset.image import decode_rgb, pixel_count
 from .dataset.index import Item
 from .dataset.store import StoredDataset
 from .preprocess import Preprocess
 
 # Share of the memory limit that cached pixels of all splits may take; the model and its gradients need the rest.
 CACHE_SHARE = 0.35
+# Share that pictures on their way to pixels may take. One is let in however large it is: 89 megapixels need 1.6 GB.
+DECODING_SHARE = 0.1
+# Measured: the picture as 8-bit RGB, as planes, and as the floats that are resized.
+DECODING_BYTES_PER_PIXEL = 18
 _CHUNK = 256
 
 
@@ -46,6 +52,7 @@ class Pixels:
         self._items = items
         self._preprocess = preprocess
         self._pool = ThreadPoolExecutor(threads)
+        self._room = _Room(int(DECODING_SHARE * memory_limit_bytes() / DECODING_BYTES_PER_PIXEL))
         self._cache: NDArray[np.uint8] | None = None
         shape = (len(items), preprocess.size, preprocess.size, 3)
         self.bytes = int(np.prod(shape))
@@ -74,4 +81,28 @@ class Pixels:
         return len(self._items)
 
     def _decode(self, index: int) -> NDArray[np.uint8]:
-        return self._preprocess(decode_rgb(self._dataset.read(self._items[index])))
+        data = self._dataset.read(self._items[index])
+        with self._room.taken(pixel_count(data)):
+            return self._preprocess(decode_rgb(data))
+
+
+class _Room:
+    """Lets threads in while what they bring fits, and one at a time where it does not."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._taken = 0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def taken(self, size: int) -> Iterator[None]:
+        """Waits for so much room and holds it."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taken or self._taken + size <= self._size)
+            self._taken += size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= size
+                self._changed.notify_all()

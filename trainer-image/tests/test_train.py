@@ -2,6 +2,8 @@
 
 import json
 import os
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +14,12 @@ import pytest
 import torch
 from conftest import CONCEPTS, Recorder, RunFile, Unwritten
 from contract import assert_event, assert_record
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from stored import coloured, store, train_run
 
 from deeptrain_trainer import engine
+from deeptrain_trainer import pixels as pixels_module
 from deeptrain_trainer.checkpoint import Checkpoint
 from deeptrain_trainer.dataset.image import decode_rgb
 from deeptrain_trainer.engine import Training, run_training
@@ -303,6 +307,33 @@ def test_pixels_that_do_not_fit_into_memory_are_made_for_each_batch(prepared: Pr
     assert t.pixels.is_cached and not uncached.is_cached
     indices = np.array([5, 0, 47])
     assert np.array_equal(t.pixels.batch(indices), uncached.batch(indices))
+
+
+@pytest.mark.parametrize(("fit", "want"), [(1, 1), (2, 2), (100, 4)])
+def test_large_pictures_are_decoded_as_many_at_a_time_as_fit_into_memory(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch, fit: int, want: int
+) -> None:
+    t = prepared()
+    share = pixels_module.DECODING_SHARE / pixels_module.DECODING_BYTES_PER_PIXEL
+    # The pictures of the tests have 40x40 pixels.
+    monkeypatch.setattr(pixels_module, "memory_limit_bytes", lambda: (fit + 0.5) * 40 * 40 / share)
+    lock, running, most = threading.Lock(), 0, 0
+
+    def decode(data: bytes) -> NDArray[np.uint8]:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.02)
+        with lock:
+            running -= 1
+        return decode_rgb(data)
+
+    monkeypatch.setattr(pixels_module, "decode_rgb", decode)
+    uncached = Pixels(t.pixels._dataset, t.labelled.items, Preprocess(32), 4, 0, lambda: None)
+    indices = np.arange(16)
+    assert np.array_equal(t.pixels.batch(indices), uncached.batch(indices))
+    assert most == want
 
 
 def test_training_writes_a_checkpoint_within_an_epoch(

@@ -93,6 +93,19 @@ def image_format(data: bytes) -> str | None:
     return None
 
 
+def pixel_count(data: bytes) -> int:
+    """How many pixels an image file says it has; 0 where it is none. Nothing is decoded."""
+    name = image_format(data)
+    if name is None:
+        return 0
+    try:
+        with Image.open(io.BytesIO(data), formats=[name]) as image:
+            return image.width * image.height
+    except Exception:
+        # As in `_loaded`: whatever it is, `decode_rgb` will say so.
+        return 0
+
+
 def decode_rgb(data: bytes) -> _Pixels:
     """Decodes an image file.
 

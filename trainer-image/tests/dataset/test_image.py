@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deeptrain_trainer.dataset.image import InvalidImageError, check_image, decode_rgb
+from deeptrain_trainer.dataset.image import InvalidImageError, check_image, decode_rgb, pixel_count
 
 from .samples import picture, zip_of
 
@@ -220,6 +220,14 @@ def test_damage_never_raises_anything_else(kind: str, data: st.DataObject) -> No
     else:
         check_image(bytes(content))
         assert pixels.ndim == 3 and pixels.shape[2] == 3
+
+
+def test_pixels_are_counted_from_the_header() -> None:
+    assert pixel_count(png(14_000, 9, 8, 2, b"")) == 126_000
+    assert pixel_count(saved(Image.fromarray(RGB), "JPEG")) == 54
+    assert pixel_count(b"no image") == pixel_count(b"\x89PNG\r\n\x1a\n") == 0
+    # More than is ever decoded: refused by `decode_rgb`.
+    assert pixel_count(png(14_000, 14_000, 8, 2, b"")) == 0
 
 
 def test_a_check_keeps_no_pixels() -> None:
