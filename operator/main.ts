@@ -1,32 +1,18 @@
-// The operator's process: starts the parts in their order and ends them in the opposite one. What they decide is
-// elsewhere.
+// The operator's process: takes the Lease, works while it holds it, and ends at a signal. What it decides is elsewhere.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { Counter } from "prom-client";
-import { startControllers } from "./controllers/start.ts";
-import type { Settings } from "./plan/plan.ts";
-import { ensureCertificate } from "./progress/certificate.ts";
-import { startEndpoint } from "./progress/endpoint.ts";
-import { apiServerReviewer } from "./progress/tokens.ts";
+import { OPERATOR_NAME } from "./controllers/access.ts";
 import { Client } from "./runtime/client.ts";
 import { connect, loadConfiguration } from "./runtime/connection.ts";
-import { Events } from "./runtime/events.ts";
-import { SILENT_MAX_MS, startHealthServer } from "./runtime/health.ts";
+import { startHealthServer, watchesLive } from "./runtime/health.ts";
 import { Lease, processIdentity } from "./runtime/lease.ts";
 import { createLogger, type Logger } from "./runtime/log.ts";
 import { createMetrics } from "./runtime/metrics.ts";
 import { type OperatorSettings, parseSettings, usage } from "./settings.ts";
+import { Work } from "./work.ts";
 
-const NAME = "deeptrain-operator";
-const CONTROLLER = "deeptrain.dev/operator";
-const CERTIFICATE_CHECK_MS = 12 * 3_600_000;
-const GIBIBYTE = 2 ** 30;
-
-/** Caps on hostile data, not quotas: far above what a claim holds, far below what a node survives. */
-const importLimits = {
-  archiveBytes: 256 * GIBIBYTE,
-  unpackedBytes: 512 * GIBIBYTE,
-};
+/** Below the pod's grace period of 30 s. */
+const STOP_MAX_MS = 20_000;
 
 async function run(settings: OperatorSettings, log: Logger): Promise<void> {
   const metrics = createMetrics();
@@ -37,36 +23,35 @@ async function run(settings: OperatorSettings, log: Logger): Promise<void> {
     mayWrite: () => isHeld(),
     observe: metrics.observe,
   });
+  const stop = stopSignal(log);
+  let waitsFor = "the Lease";
   const identity = processIdentity();
   const lease = new Lease({
     client,
-    name: { namespace: settings.namespace, name: NAME },
+    name: { namespace: settings.namespace, name: OPERATOR_NAME },
     identity,
     onLost: (why) => {
       // Another operator may act from now on: nothing of this one may be written any more.
       log.fatal({ why }, "the Lease is lost");
       process.exit(1);
     },
-    onWaiting: (why) => log.info({ why }, "waiting for the Lease"),
+    onWaiting: (why) => {
+      waitsFor = `the Lease: ${why}`;
+      log.info({ why }, "waiting for the Lease");
+    },
   });
   isHeld = () => lease.isHeld();
-
-  let parts: Awaited<ReturnType<typeof startParts>> | undefined;
+  const work = new Work(settings, { client, log, metrics, identity, isHeld });
   const health = await startHealthServer({
     port: settings.healthPort,
     registry: metrics.registry,
-    live: () => parts?.problems() ?? [],
-    ready: () =>
-      lease.isHeld() && parts !== undefined ? [] : ["not synced yet, or without the Lease"],
+    live: () => watchesLive(work.watches),
+    ready: () => (lease.isHeld() ? work.missing() : [`waiting for ${waitsFor}`]),
   });
-  const stopped = stopSignal(log);
-  await Promise.race([lease.acquire(), stopped]);
+  await Promise.race([lease.acquire(), stop]);
   if (lease.isHeld()) {
     log.info({ identity }, "holds the Lease");
-    parts = await startParts(settings, { client, log, metrics, identity, isHeld });
-    log.info({}, "ready");
-    await stopped;
-    await parts.stop();
+    await work.run(stop);
   }
   await lease.release();
   await health.close();
@@ -74,87 +59,7 @@ async function run(settings: OperatorSettings, log: Logger): Promise<void> {
   log.info({}, "stopped");
 }
 
-interface Shared {
-  client: Client;
-  log: Logger;
-  metrics: ReturnType<typeof createMetrics>;
-  identity: string;
-  isHeld: () => boolean;
-}
-
-/** Everything that works only while the Lease is held; resolves when the caches are whole and the work has begun. */
-async function startParts(settings: OperatorSettings, shared: Shared) {
-  const { client, log, metrics, identity, isHeld } = shared;
-  const certificateOptions = {
-    namespace: settings.namespace,
-    secretName: "deeptrain-progress",
-    dnsNames: [settings.progressHost],
-  };
-  const certificate = await ensureCertificate(client, certificateOptions);
-  const planSettings: Settings = {
-    trainerImage: settings.trainerImage,
-    progressUrl: `https://${settings.progressHost}:${settings.progressPort}`,
-    progressCa: certificate.ca,
-    store: settings.store,
-    denyPrivateSources: settings.denyPrivateSources,
-    importMemory: settings.importMemory,
-    importLimits,
-  };
-  const events = new Events({ client, controller: CONTROLLER, instance: identity });
-  const controllers = startControllers({
-    client,
-    events,
-    settings: planSettings,
-    log,
-    metrics: metrics.controllers,
-  });
-  for (const controller of controllers.controllers) metrics.follow(controller);
-  await controllers.synced;
-
-  const verdicts = new Counter({
-    name: "deeptrain_progress_reports_total",
-    help: "Progress reports by what became of them.",
-    labelNames: ["verdict"],
-    registers: [metrics.registry],
-  });
-  const endpoint = await startEndpoint({
-    port: settings.progressPort,
-    certificate: certificate.certificate,
-    key: certificate.key,
-    review: apiServerReviewer(client),
-    runOf: controllers.runOf,
-    sink: (uid, report) => {
-      const written = controllers.takeReport(uid, report);
-      if (report.event.type === "report") return written;
-      // Mere progress is answered at once; that it was not written in time is no one's loss.
-      written.catch(() => undefined);
-    },
-    isServing: isHeld,
-    onVerdict: (verdict) => verdicts.inc({ verdict }),
-    onError: (err) => log.error({ err }, "the progress endpoint failed"),
-  });
-  const renewal = setInterval(() => {
-    ensureCertificate(client, certificateOptions).then(
-      (next) => endpoint.setCertificate(next.certificate, next.key),
-      (err: unknown) => log.error({ err }, "the certificate could not be checked"),
-    );
-  }, CERTIFICATE_CHECK_MS);
-  controllers.start();
-  return {
-    problems: (): string[] =>
-      controllers.watches
-        .filter(({ silentMs }) => silentMs > SILENT_MAX_MS)
-        .map(({ silentMs, problem }) => `a watch is silent for ${silentMs} ms: ${problem ?? ""}`),
-    stop: async (): Promise<void> => {
-      clearInterval(renewal);
-      await endpoint.close();
-      await controllers.stop();
-      await events.flush();
-    },
-  };
-}
-
-/** Resolves at the first SIGTERM or SIGINT; the second one ends the process at once. */
+/** Resolves at the first SIGTERM or SIGINT. The second one ends the process at once, and so does its lasting too long. */
 function stopSignal(log: Logger): Promise<void> {
   return new Promise((resolve) => {
     let isStopping = false;
@@ -163,6 +68,10 @@ function stopSignal(log: Logger): Promise<void> {
         if (isStopping) process.exit(1);
         isStopping = true;
         log.info({ signal }, "stopping");
+        setTimeout(() => {
+          log.error({}, "what was in hand did not end in time");
+          process.exit(1);
+        }, STOP_MAX_MS).unref();
         resolve();
       });
     }

@@ -4,10 +4,15 @@
 import { parseArgs } from "node:util";
 import { stringify } from "yaml";
 import { GROUP } from "../api/group.ts";
-import { type Access, clusterAccess, namespaceAccess } from "./controllers/access.ts";
+import {
+  type Access,
+  clusterAccess,
+  namespaceAccess,
+  OPERATOR_NAME,
+} from "./controllers/access.ts";
 import type { StoreSettings } from "./plan/plan.ts";
 
-export const OPERATOR_NAME = "deeptrain-operator";
+export { OPERATOR_NAME };
 export const DEFAULT_NAMESPACE = "deeptrain-system";
 export const PROGRESS_PORT = 8443;
 export const HEALTH_PORT = 8080;

@@ -3,11 +3,17 @@
 
 import { GROUP } from "../../api/group.ts";
 
+/** Of the operator's own objects: its Deployment, Service, Lease and account. */
+export const OPERATOR_NAME = "deeptrain-operator";
+/** The Secret with the certificate of the progress endpoint. */
+export const CERTIFICATE_NAME = "deeptrain-progress";
+
 export interface Access {
   /** Empty for the core group. */
   apiGroup: string;
   resource: string;
   verbs: readonly string[];
+  /** These alone. A create cannot be bound to names: the API server does not know them yet. */
   resourceNames?: readonly string[];
 }
 
@@ -22,7 +28,7 @@ export const clusterAccess: readonly Access[] = [
   { apiGroup: GROUP, resource: "deepmodels/status", verbs: ["update", "patch"] },
   { apiGroup: GROUP, resource: "modelversions/status", verbs: ["update"] },
   { apiGroup: "batch", resource: "jobs", verbs: [...read, "create", "delete"] },
-  { apiGroup: "", resource: "pods", verbs: read },
+  { apiGroup: "", resource: "pods", verbs: ["list", "watch"] },
   { apiGroup: "", resource: "events", verbs: ["list"] },
   // The claim deeptrain-store of each namespace: used if there, else created, never changed or deleted.
   { apiGroup: "", resource: "persistentvolumeclaims", verbs: ["get", "create"] },
@@ -30,8 +36,13 @@ export const clusterAccess: readonly Access[] = [
   { apiGroup: "authentication.k8s.io", resource: "tokenreviews", verbs: ["create"] },
 ];
 
-/** In the operator's own namespace: its Lease, and the certificate of the progress endpoint. */
+const lease = { apiGroup: "coordination.k8s.io", resource: "leases" };
+const secret = { apiGroup: "", resource: "secrets" };
+
+/** In the operator's own namespace: its Lease, and the certificate of the progress endpoint. No other Secret. */
 export const namespaceAccess: readonly Access[] = [
-  { apiGroup: "coordination.k8s.io", resource: "leases", verbs: ["get", "create", "update"] },
-  { apiGroup: "", resource: "secrets", verbs: ["get", "create", "update"] },
+  { ...lease, verbs: ["create"] },
+  { ...lease, verbs: ["get", "update"], resourceNames: [OPERATOR_NAME] },
+  { ...secret, verbs: ["create"] },
+  { ...secret, verbs: ["get", "update"], resourceNames: [CERTIFICATE_NAME] },
 ];

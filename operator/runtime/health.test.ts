@@ -99,8 +99,16 @@ describe("the health server", () => {
 
   it("counts a watch that heard nothing for ten minutes as dead", () => {
     const cache = { resource: widgets, synced: true, size: 0 };
-    const dead = { cache, silentMs: 601_000, problem: "refused" };
+    const dead = { cache, silentMs: 601_000, problem: "refused", isRefused: false };
     expect(watchesLive([dead])).toEqual(["nothing heard of widgets for 601 s: refused"]);
     expect(watchesLive([{ ...dead, silentMs: 599_000 }])).toEqual([]);
+  });
+
+  it("is not ready without a resource that was there and is not any more", () => {
+    const cache = { resource: widgets, synced: true, size: 3 };
+    const watch = { cache, silentMs: 10, problem: "gone", isRefused: true };
+    expect(watchesReady([watch])).toEqual(["widgets: gone"]);
+    // A connection that broke is mended at once.
+    expect(watchesReady([{ ...watch, isRefused: false }])).toEqual([]);
   });
 });

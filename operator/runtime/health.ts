@@ -36,7 +36,7 @@ export const watchesLive = (watches: readonly Watching[]): string[] =>
 
 export const watchesReady = (watches: readonly Watching[]): string[] =>
   watches
-    .filter(({ cache }) => !cache.synced)
+    .filter(({ cache, isRefused }) => !cache.synced || isRefused)
     .map(({ cache, problem }) => `${cache.resource.plural}: ${problem ?? "not listed yet"}`);
 
 /** Resolves when it listens; rejects where the port is taken. */

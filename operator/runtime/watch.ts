@@ -21,8 +21,20 @@ export interface WatchOptions {
   readonly inactivityMs?: number;
   /** Pause after failures: 1 s to 30 s. */
   readonly retry?: { readonly minMs: number; readonly maxMs: number };
-  /** Told of every failure, and how long the pause is. */
-  readonly onFailure?: (failure: { error: unknown; failures: number; pauseMs: number }) => void;
+  /** Told of every failure. */
+  readonly onFailure?: (failure: WatchFailure) => void;
+}
+
+export interface WatchFailure {
+  readonly resource: Resource;
+  readonly verb: "list" | "watch";
+  readonly error: unknown;
+  /** What is wrong and, where that is known, what to do. */
+  readonly problem: string;
+  /** Failures in a row. */
+  readonly failures: number;
+  /** When it is tried again. */
+  readonly pauseMs: number;
 }
 
 /** What health checks and metrics read of a watch, whatever its objects are. */
@@ -30,11 +42,15 @@ export interface Watching {
   readonly cache: { readonly resource: Resource; readonly synced: boolean; readonly size: number };
   readonly silentMs: number;
   readonly problem: string | undefined;
+  /** The API server knows no such resource, or does not allow it: somebody must act. */
+  readonly isRefused: boolean;
 }
 
 const RELIST_MS = 10 * 60_000;
 const INACTIVITY_MS = 90_000;
 const RETRY = { minMs: 1_000, maxMs: 30_000 };
+/** Somebody may be installing at this very moment: what was refused is asked for again soon, and it costs little. */
+const REFUSED_PAUSE_MS = 5_000;
 /** A watch that lived so long was a good one, even without an event. */
 const GOOD_AFTER_MS = 5_000;
 /** After so many failed watches in a row the version they start from is suspected. */
@@ -54,7 +70,9 @@ export class Watch<T extends Stored> {
   #failures = 0;
   #staleLists = 0;
   #successAt: number | undefined;
+  #verb: "list" | "watch" = "list";
   #lastError: string | undefined;
+  #isRefused = false;
   #running: Promise<void> | undefined;
   readonly #synced = Promise.withResolvers<void>();
 
@@ -72,9 +90,12 @@ export class Watch<T extends Stored> {
   get silentMs(): number {
     return performance.now() - (this.#successAt ?? this.#started);
   }
-  /** Why it does not work now; undefined while it does. */
+  /** Why it does not work now, and what to do; undefined while it does. */
   get problem(): string | undefined {
     return this.#lastError;
+  }
+  get isRefused(): boolean {
+    return this.#isRefused;
   }
 
   /** Begins. Calling it again does nothing. Own writes of the client reach the cache from now on. */
@@ -121,21 +142,41 @@ export class Watch<T extends Stored> {
       this.#failures += 1;
       if (this.#failures >= RELIST_AFTER_FAILURES) this.#mustList = true;
     }
-    this.#lastError = error instanceof Error ? error.message : String(error);
-    const asked = isApiError(error) ? error.retryAfterSeconds : undefined;
-    const pauseMs = Math.max(
-      backoffMs(this.#failures, this.#options.retry ?? RETRY),
-      Math.min((asked ?? 0) * 1000, 60_000),
-    );
-    try {
-      this.#options.onFailure?.({ error, failures: this.#failures, pauseMs });
-    } catch {
-      // A listener must not end the watch.
-    }
+    this.#isRefused = isApiError(error) && (error.code === 403 || error.code === 404);
+    this.#lastError = problemOf(error, this.#verb, this.cache.resource);
+    // An answer is no silence: a new process would get the same one.
+    if (this.#isRefused) this.#successAt = performance.now();
+    const pauseMs = this.#pauseMs(error);
+    this.#tell(error, this.#lastError, pauseMs);
     await sleep(pauseMs, this.#abort.signal);
   }
 
+  #pauseMs(error: unknown): number {
+    const pauseMs = backoffMs(this.#failures, this.#options.retry ?? RETRY);
+    if (this.#isRefused) return Math.min(pauseMs, REFUSED_PAUSE_MS);
+    const asked = isApiError(error) ? error.retryAfterSeconds : undefined;
+    return Math.max(pauseMs, Math.min((asked ?? 0) * 1000, 60_000));
+  }
+
+  #tell(error: unknown, problem: string, pauseMs: number): void {
+    const { resource } = this.cache;
+    const failure = {
+      resource,
+      verb: this.#verb,
+      error,
+      problem,
+      failures: this.#failures,
+      pauseMs,
+    };
+    try {
+      this.#options.onFailure?.(failure);
+    } catch {
+      // A listener must not end the watch.
+    }
+  }
+
   async #list(): Promise<void> {
+    this.#verb = "list";
     const { namespace } = this.#options;
     const options = { ...(namespace === undefined ? {} : { namespace }), ...this.#selector() };
     let page = await this.#client.list(this.cache.resource, options);
@@ -165,6 +206,7 @@ export class Watch<T extends Stored> {
   }
 
   async #watch(): Promise<void> {
+    this.#verb = "watch";
     const from = this.#version;
     const openedAt = performance.now();
     const silence = new AbortController();
@@ -234,6 +276,7 @@ export class Watch<T extends Stored> {
   #succeeded(): void {
     this.#successAt = performance.now();
     this.#lastError = undefined;
+    this.#isRefused = false;
   }
 
   /** Half to all of the time until the next list, so that many watches do not end together. */
@@ -255,6 +298,18 @@ class Silent extends Error {
     this.name = "Silent";
   }
 }
+
+const problemOf = (error: unknown, verb: "list" | "watch", of: Resource): string => {
+  const message = error instanceof Error ? error.message : String(error);
+  if (!isApiError(error)) return message;
+  const what = of.group === "" ? of.plural : `${of.plural}.${of.group}`;
+  if (error.code === 404) {
+    return `cannot ${verb} ${what}: ${message}; apply the CustomResourceDefinition ${what}`;
+  }
+  return error.code === 403
+    ? `cannot ${verb} ${what}: ${message}; apply the ClusterRole and its binding of this release`
+    : message;
+};
 
 const isGone = (error: unknown): boolean => error instanceof ApiError && error.code === 410;
 
