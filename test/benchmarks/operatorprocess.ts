@@ -47,10 +47,15 @@ export async function startOperator(
     ],
     { stdio: ["ignore", "ignore", "inherit"] },
   );
-  await until("the operator is ready", 300_000, async () => {
-    if (child.exitCode !== null) throw new Error(`the operator ended with ${child.exitCode}`);
-    return isReady(healthPort);
-  });
+  try {
+    await until("the operator is ready", 300_000, async () => {
+      if (child.exitCode !== null) throw new Error(`the operator ended with ${child.exitCode}`);
+      return isReady(healthPort);
+    });
+  } catch (error) {
+    child.kill("SIGKILL");
+    throw error;
+  }
   const readyAfterMs = performance.now() - startedAt;
   return { readyAfterMs, cost: () => cost(child), stop: () => stop(child) };
 }
