@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { DatasetReport } from "./dataset.ts";
-import { ConceptMetrics, MetricValues } from "./metrics.ts";
+import { ConceptMetrics, type MetricName, MetricValues } from "./metrics.ts";
 import { count } from "./statusfields.ts";
 
 export const PROGRESS_PATH = "/v1/progress";
@@ -20,43 +20,77 @@ const position = {
   step: count,
   steps: count,
 };
+type Position = z.infer<z.ZodObject<typeof position>>;
+
+/** Nobody is further than the end. */
+const isWithin = ({ epoch, epochs, step, steps }: Position): boolean =>
+  epoch <= epochs && step <= steps;
+const within = "epoch is at most epochs, and step at most steps";
+
 const speed = {
   /** Known after the first 20 steps. */
   imagesPerSecond: finite.min(0).optional(),
   etaSeconds: finite.min(0).optional(),
 };
 
+/** All but this one are shares, or probabilities. */
+const LOG_LOSS: MetricName = "log_loss";
+
+const isShare = (value: number | undefined): boolean =>
+  value === undefined || (value >= 0 && value <= 1);
+
+const Values = MetricValues.refine(
+  (values) =>
+    Object.entries(values).every(([name, value]) =>
+      name === LOG_LOSS ? value >= 0 : isShare(value),
+    ),
+  "a metric is from 0 to 1; log_loss is at least 0",
+);
+
+const Concepts = z.array(
+  ConceptMetrics.refine(
+    ({ precision, recall, f1, ap, roc_auc }) => [precision, recall, f1, ap, roc_auc].every(isShare),
+    "a metric is from 0 to 1",
+  ),
+);
+
 export const TrainingEvent = z.discriminatedUnion("type", [
-  z.strictObject({
-    type: z.literal("started"),
-    ...position,
-    threads: z.int().min(1).max(1024),
-    /** `cpu` or the GPU's name. */
-    device: z.string().max(128),
-    precision: z.enum(["fp32", "bf16"]),
-  }),
+  z
+    .strictObject({
+      type: z.literal("started"),
+      ...position,
+      threads: z.int().min(1).max(1024),
+      /** `cpu` or the GPU's name. */
+      device: z.string().max(128),
+      precision: z.enum(["fp32", "bf16"]),
+    })
+    .refine(isWithin, within),
   z.strictObject({
     type: z.literal("phase"),
     phase: z.enum(["loading", "training", "evaluating", "exporting", "publishing"]),
   }),
-  z.strictObject({ type: z.literal("step"), ...position, ...speed, loss: finite, lrate: finite }),
-  z.strictObject({
-    type: z.literal("epoch"),
-    ...position,
-    ...speed,
-    /** Mean training loss of the epoch. */
-    loss: finite,
-    lrate: finite,
-    /** On the validation split, at the epochs that `test_freq` names. */
-    validation: MetricValues.optional(),
-    seconds: finite.min(0),
-  }),
+  z
+    .strictObject({ type: z.literal("step"), ...position, ...speed, loss: finite, lrate: finite })
+    .refine(isWithin, within),
+  z
+    .strictObject({
+      type: z.literal("epoch"),
+      ...position,
+      ...speed,
+      /** Mean training loss of the epoch. */
+      loss: finite,
+      lrate: finite,
+      /** On the validation split, at the epochs that `test_freq` names. */
+      validation: Values.optional(),
+      seconds: finite.min(0),
+    })
+    .refine(isWithin, within),
   z.strictObject({ type: z.literal("checkpoint"), epoch, step: count }),
   z.strictObject({
     type: z.literal("evaluation"),
     split: z.enum(["validation", "test"]),
-    values: MetricValues,
-    concepts: z.array(ConceptMetrics).max(50),
+    values: Values,
+    concepts: Concepts.max(50),
   }),
 ]);
 export type TrainingEvent = z.infer<typeof TrainingEvent>;

@@ -310,6 +310,7 @@ describe("a cluster that is not kind", () => {
     expect(scene.operator?.controllers.runOf(uid)).toMatchObject({
       task: "train",
       attempt: 1,
+      epochs: 4,
       finished: false,
     });
     await send(1, 1);

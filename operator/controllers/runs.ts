@@ -10,6 +10,8 @@ export interface Run {
   readonly attempt: number;
   /** Pods that have not ended. One that is being deleted may still report until it has. */
   readonly podUids: ReadonlySet<string>;
+  /** Of a training. */
+  readonly epochs?: number;
   readonly finished: boolean;
 }
 
@@ -23,6 +25,7 @@ export const runOf = (caches: Caches, uid: string): Run | undefined => {
       task: "train",
       attempt: attempt.number,
       podUids: livePods(caches, version.metadata, attempt.job),
+      epochs: version.spec.hyperparameters.num_epochs,
       finished: isComplete(version),
     };
   }

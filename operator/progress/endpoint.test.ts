@@ -26,6 +26,17 @@ const reportOf = (sequence: number, extra: Record<string, unknown> = {}) => ({
   event: stepEvent,
   ...extra,
 });
+const epochEvent = { ...stepEvent, type: "epoch", seconds: 9, validation: { top1: 0.5 } };
+const evaluation = { type: "evaluation", split: "test", values: { top1: 0.5 }, concepts: [] };
+const started = {
+  type: "started",
+  ...position,
+  threads: 2,
+  device: "cpu",
+  precision: "fp32",
+};
+const cat = { concept: "cat", support: 3 };
+const eventOf = (event: object): string => JSON.stringify(reportOf(1, { event }));
 const digest = `sha256:${"a".repeat(64)}`;
 const importReport = {
   type: "report",
@@ -259,10 +270,46 @@ describe("the progress endpoint", () => {
     ["a long uid", JSON.stringify(reportOf(1, { uid: "u".repeat(65) }))],
     ["a list", JSON.stringify([reportOf(1)])],
     ["deep nesting", "[".repeat(50_000)],
+    ["more epochs than there are", eventOf({ ...stepEvent, epoch: 11 })],
+    ["more steps than there are", eventOf({ ...epochEvent, step: 201 })],
+    ["a start after the end", eventOf({ ...started, epoch: 500, epochs: 6 })],
+    ["a share above 1", eventOf({ ...epochEvent, validation: { top1: 7 } })],
+    ["a negative share", eventOf({ ...evaluation, values: { macro_ap: -0.1 } })],
+    ["a negative loss", eventOf({ ...evaluation, values: { log_loss: -1 } })],
+    ["a concept's share above 1", eventOf({ ...evaluation, concepts: [{ ...cat, f1: 1.5 }] })],
+    ["an unknown metric", eventOf({ ...evaluation, values: { accuracy: 0.5 } })],
   ])("refuses %s with 422", async (_, body) => {
     expect(await send(body)).toMatchObject({ status: 422, body: "refused\n" });
     expect(taken).toEqual([]);
     expect(reviews).toBe(0);
+  });
+
+  it("takes the ends of every range", async () => {
+    const ends = { top1: 1, macro_ap: 0, log_loss: 12.5 };
+    const events = [
+      { ...epochEvent, epoch: 10, step: 200, validation: ends },
+      { ...started, epoch: 10, step: 200 },
+      { ...evaluation, values: ends, concepts: [{ ...cat, f1: 1, precision: 0 }] },
+    ];
+    for (const [n, event] of events.entries()) {
+      expect((await post(reportOf(n + 1, { event }))).status).toBe(200);
+    }
+  });
+
+  it("refuses what is not of the run's epochs, and counts it", async () => {
+    runs.set(uid, run({ epochs: 6 }));
+    const refused = [
+      { ...epochEvent, epoch: 1, epochs: 10 },
+      { ...stepEvent, epochs: 7 },
+      { ...started, epochs: 5 },
+      { type: "checkpoint", epoch: 7, step: 1 },
+    ];
+    for (const [n, event] of refused.entries()) {
+      expect((await post(reportOf(n + 1, { event }))).status).toBe(422);
+    }
+    expect(taken).toEqual([]);
+    expect(verdicts).toEqual(refused.map(() => "malformed"));
+    expect((await post(reportOf(1, { event: { ...epochEvent, epochs: 6 } }))).status).toBe(200);
   });
 
   it("refuses a body that is too long, declared or not, and one that is too long for training", async () => {

@@ -24,6 +24,8 @@ export interface Run {
    * the checkpoint that it makes, until it has ended.
    */
   readonly podUids: ReadonlySet<string>;
+  /** Epochs of a training, as its version wants them. */
+  readonly epochs?: number;
   /** True once the run has its outcome: nothing more is taken. */
   readonly finished: boolean;
 }
@@ -229,6 +231,7 @@ const authorizationOf = (options: EndpointOptions) => {
     const run = standing(report);
     if (typeof run === "string") return run;
     if (!run.podUids.has(reviewed.podUid)) return "other-pod";
+    if (!isOfRun(report, run)) return "malformed";
     if (!rates.take(uid)) return "throttled-run";
     const order = sequences.claim(uid, reviewed.podUid, report, digest);
     if (order === "pending") return "unavailable";
@@ -244,6 +247,13 @@ const authorizationOf = (options: EndpointOptions) => {
     }
     return "accepted";
   };
+};
+
+/** A training counts to the epochs that it was told to train, and no further. */
+const isOfRun = ({ event }: ProgressReport, { epochs }: Run): boolean => {
+  if (epochs === undefined) return true;
+  if (event.type === "checkpoint") return event.epoch <= epochs;
+  return !("epochs" in event) || event.epochs === epochs;
 };
 
 const answer = (request: IncomingMessage, response: ServerResponse, verdict: Verdict): void => {
