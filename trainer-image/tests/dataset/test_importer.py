@@ -434,7 +434,7 @@ def test_an_item_needs_no_more_memory_than_its_limit_is_made_of(
             yield key, data, Verdict(hashlib.sha256(data).digest(), None, True)
 
     monkeypatch.setattr(importer_module, "check_all", unchecked)
-    count = 20_000
+    count = 8_000
     files = {f"photos/concept_{n % 100}/IMG_2026_{n:08}.jpg": b"%d" % n for n in range(count)}
     archive = place.source / "archive"
     for pack in (tar_of, zip_of):
