@@ -676,6 +676,27 @@ describe("the end", () => {
     expect(plan.status.artifact).toBeUndefined();
   });
 
+  test.each([
+    [
+      "the end of its log",
+      "Traceback (most recent call last):\n  File x\nRuntimeError: \u0007the driver is too old\n",
+      /exit code 1; its last words: RuntimeError: the driver is too old(;|$)/,
+    ],
+    ["a record that is cut", '{"uid":"u', /exit code 1(;|$)/],
+    ["nothing", "\n", /exit code 1(;|$)/],
+    ["a long line", "x".repeat(2000), /its last words: x{239}…/],
+    [
+      "an address with secrets",
+      "GET https://me:pw@data.test/a.zip?sig=hidden#x failed",
+      /last words: GET https:\/\/data\.test\/a\.zip failed(;|$)/,
+    ],
+  ])("a crash that left %s instead of a record is told by its last line", (_, text, want) => {
+    const plan = endedBy({ exit: { code: 1, message: text } });
+    expect(message(plan)).toMatch(want);
+    expect(plan.status.attempts?.[0]?.message).toMatch(want);
+    expect(message(plan)).toMatch(/1 of 3 counted attempts/);
+  });
+
   test.each<[string, Parameters<typeof endedBy>[0], string, RegExp]>([
     [
       "out of memory",

@@ -36,7 +36,7 @@ export interface JobEnd {
   outOfMemory: boolean;
   /** Absent where the pod was gone before it was read. */
   exitCode?: number;
-  /** What the container left as its termination message. */
+  /** What the container left as its termination message: its record, or the end of its log where it left none. */
   terminationMessage?: string;
   /** The Job's own words, for people. */
   message?: string;
@@ -272,6 +272,18 @@ const jobEnd = (job: Job, pods: readonly Pod[]): JobEnd => {
   };
 };
 
+const LAST_WORDS_MAX_CHARS = 240;
+
+/** The last line of its log, where it left no record. What may be a secret in an address is left out. */
+const lastWords = ({ terminationMessage = "" }: JobEnd): string => {
+  const line = terminationMessage.trim().split("\n").at(-1) ?? "";
+  if (line === "" || line.startsWith("{")) return "";
+  const shown = line
+    .replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s/@]*@/gi, "$1")
+    .replace(/([a-z][a-z0-9+.-]*:\/\/[^\s?#]*)[?#]\S*/gi, "$1");
+  return `; its last words: ${oneLine(shown, LAST_WORDS_MAX_CHARS)}`;
+};
+
 /** Why a Job failed, where its record does not say. */
 export interface Failure {
   reason: Reason;
@@ -307,7 +319,7 @@ export const failureOf = (
     default:
       return {
         reason: asked.crash,
-        message: `it crashed with exit code ${end.exitCode}`,
+        message: `it crashed with exit code ${end.exitCode}${lastWords(end)}`,
         retry: "counted",
       };
   }

@@ -125,7 +125,8 @@ const container = (job: TrainerJob, settings: Settings) => ({
   image: settings.trainerImage,
   imagePullPolicy: "IfNotPresent",
   terminationMessagePath: "/dev/termination-log",
-  terminationMessagePolicy: "File",
+  // A crash before the record can be written: the end of its log says more than an exit code.
+  terminationMessagePolicy: "FallbackToLogsOnError",
   env: [
     // Threads that spin at barriers lose more than they gain wherever cores are shared.
     { name: "OMP_WAIT_POLICY", value: "PASSIVE" },
