@@ -11,6 +11,7 @@ import {
   OPERATOR_NAME,
 } from "./controllers/access.ts";
 import type { StoreSettings } from "./plan/plan.ts";
+import { parseSettings } from "./settings.ts";
 
 export { OPERATOR_NAME };
 export const DEFAULT_NAMESPACE = "deeptrain-system";
@@ -209,7 +210,19 @@ export function operatorArguments({
   ];
 }
 
-function printInstallation(args: string[]): void {
+const usage = `usage: manifests.ts --operator-image=IMAGE --trainer-image=IMAGE [options]
+  --namespace=NAME             namespace of the operator (${DEFAULT_NAMESPACE})
+  --operator-image=IMAGE       image of the operator
+  --trainer-image=IMAGE        image of the training and import Jobs
+  --store-size=QUANTITY        size of a namespace's claim deeptrain-store, where it is not there (100Gi)
+  --store-access-mode=MODE     ReadWriteMany (default) or ReadWriteOnce
+  --store-storage-class=NAME   its StorageClass (the cluster's default)
+  --import-memory=QUANTITY     memory of an import (2Gi)
+  --deny-private-sources       refuse datasets at private addresses
+Prints the manifests: pipe them into kubectl apply -f -`;
+
+/** Throws an Error whose message names the option that is wrong. */
+export function parseInstallation(args: string[]): Installation {
   const { values } = parseArgs({
     args,
     options: {
@@ -234,7 +247,7 @@ function printInstallation(args: string[]): void {
   }
   const storageClassName = values["store-storage-class"];
   const importMemory = values["import-memory"];
-  const objects = installObjects({
+  const installation: Installation = {
     namespace: values.namespace,
     operatorImage,
     trainerImage,
@@ -245,8 +258,30 @@ function printInstallation(args: string[]): void {
     },
     ...(importMemory === undefined ? {} : { importMemory }),
     denyPrivateSources: values["deny-private-sources"],
-  });
-  console.log(objects.map((object) => stringify(object)).join("---\n"));
+  };
+  // What the operator would refuse when it starts is better refused here.
+  parseSettings(operatorArguments(installation));
+  return installation;
 }
 
-if (import.meta.main) printInstallation(process.argv.slice(2));
+function main(args: string[]): void {
+  if (args.includes("--help")) {
+    console.log(usage);
+    return;
+  }
+  let installation: Installation;
+  try {
+    installation = parseInstallation(args);
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : error}\n\n${usage}`);
+    process.exitCode = 2;
+    return;
+  }
+  console.log(
+    installObjects(installation)
+      .map((object) => stringify(object))
+      .join("---\n"),
+  );
+}
+
+if (import.meta.main) main(process.argv.slice(2));
