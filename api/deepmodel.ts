@@ -281,7 +281,9 @@ export const DeepModelStatus = z
       .string()
       .max(63)
       .optional()
-      .describe("The ModelVersion made of this spec and the newest data."),
+      .describe(
+        "The ModelVersion that answers for this spec: made of the newest data, or of older data where spec.retrainOn does not list data.",
+      ),
     wantedHash: Digest.optional().describe(
       "Digest of the training inputs that this spec and the newest data ask for.",
     ),

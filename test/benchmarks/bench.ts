@@ -1,5 +1,6 @@
 // A control plane of one measurement: its own, so that no measurement feels another.
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { type ControlPlane, startControlPlane } from "../../cluster/controlplane.ts";
 import { applyObjects } from "../../demo/apply.ts";
 import { installCrds } from "../../demo/install.ts";
@@ -13,6 +14,9 @@ export interface Bench {
   client: Client;
   namespace: string;
 }
+
+/** A new API server is busy with roles and services of its own for some seconds after it says that it is ready. */
+const SETTLED_AFTER_MS = 15_000;
 
 /** Standard output is the result's alone. */
 export const note = (line: string): void => console.error(line);
@@ -30,6 +34,7 @@ export async function withControlPlane<T>(
     await applyObjects(client, [
       { apiVersion: "v1", kind: "Namespace", metadata: { name: DEFAULT_NAMESPACE } },
     ]);
+    await sleep(SETTLED_AFTER_MS);
     return await measure({ plane, connection, client, namespace: "default" });
   } finally {
     await client.close();
