@@ -86,12 +86,9 @@ async function writeFinished(
     );
   }
   const newest = versionName(VERSIONS);
-  const status = {
-    ...DeepModel.shape.status.unwrap().parse(sample.model.status),
-    readyVersion: newest,
-    wantedVersion: newest,
-    lastVersionNumber: VERSIONS,
-  };
+  const { status: finished } = DeepModel.parse(sample.model);
+  const named = JSON.stringify(finished).replaceAll(sample.version.metadata.name, newest);
+  const status = { ...JSON.parse(named), lastVersionNumber: VERSIONS };
   const at = { namespace, name };
   await client.patch(modelResource, at, { status }, { ...always, subresource: "status" });
 }
