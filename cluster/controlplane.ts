@@ -117,11 +117,10 @@ async function prepare(options: ControlPlaneOptions): Promise<Context> {
     }
   }
   const running = await Promise.all(programs(options).map((each) => runningProgram(folder, each)));
-  if (options.keepPorts !== true && running.every((pid) => pid === undefined))
-    await rm(join(folder, "ports.json"), { force: true });
   await mkdir(folder, { recursive: true, mode: 0o711 });
   const address = options.address ?? "127.0.0.1";
-  const ports = await ownPorts(folder, address);
+  const areTaken = options.keepPorts === true || running.some((pid) => pid !== undefined);
+  const ports = await ownPorts(folder, address, areTaken);
   return {
     options,
     folder,
@@ -304,23 +303,19 @@ function programs({ controllerManager, scheduler }: ControlPlaneOptions): Contro
 
 const isLoopback = (address: string): boolean => address.startsWith("127.");
 
-// Of an address that is the cluster's own. It must not change: an API server that starts on another port leaves the old
-// one in the endpoints of the `kubernetes` service, and no pod finds it.
-const API_SERVER_PORT = 6443;
-
 // Kept in a file, so that a program which is started again, or another process, finds the others where they were.
-async function ownPorts(folder: string, address: string): Promise<Ports> {
+// After a crash or a reboot they may be somebody else's, but for the API server's on an address that is the cluster's own:
+// on another port it would leave the old one in the endpoints of the `kubernetes` service, and no pod would find it.
+async function ownPorts(folder: string, address: string, areTaken: boolean): Promise<Ports> {
   const file = join(folder, "ports.json");
-  if (existsSync(file)) {
-    const ports = portsFrom(JSON.parse(await readFile(file, "utf8")));
-    if (ports !== undefined) return ports;
-  }
+  const known = existsSync(file) ? portsFrom(JSON.parse(await readFile(file, "utf8"))) : undefined;
+  if (known !== undefined && areTaken) return known;
   const [etcd = 0, etcdPeer = 0, controllerManager = 0, scheduler = 0] = await freePorts(
     4,
     "127.0.0.1",
   );
-  const apiServer = isLoopback(address) ? (await freePorts(1, address))[0] : API_SERVER_PORT;
-  if (apiServer === undefined) throw new Error(`no free port on ${address}`);
+  const [free = 0] = await freePorts(1, address);
+  const apiServer = isLoopback(address) ? free : (known?.apiServer ?? free);
   const ports = { etcd, etcdPeer, apiServer, controllerManager, scheduler };
   await writeFile(file, JSON.stringify(ports));
   return ports;

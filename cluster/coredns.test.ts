@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { coreDnsArgs } from "./coredns.ts";
 import { network } from "./network.ts";
+import { runningProgram, startProgram } from "./program.ts";
 
 let folder = "";
 
@@ -25,4 +26,13 @@ test("names of elsewhere go to this machine's resolvers where there is a way out
   const closed = await corefile(false);
   expect(closed).toContain("NXDOMAIN");
   expect(closed).not.toContain("forward");
+});
+
+test("a server that runs is ended when its configuration changes, and only then", async () => {
+  await corefile(false);
+  await startProgram({ name: "coredns", argv: ["sleep", "60"], folder, daemon: true });
+  await corefile(false);
+  expect(await runningProgram(folder, "coredns")).toBeDefined();
+  await corefile(true);
+  expect(await runningProgram(folder, "coredns")).toBeUndefined();
 });

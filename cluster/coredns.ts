@@ -1,12 +1,13 @@
 // The cluster's DNS, answering on the bridge's address. It runs beside the pods, not as one: no image is needed.
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Network } from "./network.ts";
+import { endProgram } from "./program.ts";
 
 /** The user that CoreDNS is to the API server. */
 export const dnsUser = "system:coredns";
 
-/** Writes the configuration and gives back the arguments. */
+/** Writes the configuration and gives back the arguments. A server that runs with another configuration is ended. */
 export async function coreDnsArgs(
   folder: string,
   network: Network,
@@ -14,9 +15,7 @@ export async function coreDnsArgs(
   hasEgress: boolean,
 ): Promise<string[]> {
   const config = join(folder, "Corefile");
-  await writeFile(
-    config,
-    `cluster.local:53 in-addr.arpa:53 {
+  const text = `cluster.local:53 in-addr.arpa:53 {
   bind ${network.gateway}
   errors
   kubernetes cluster.local in-addr.arpa {
@@ -29,8 +28,10 @@ export async function coreDnsArgs(
   bind ${network.gateway}
 ${hasEgress ? forwarding(network) : refusing}
 }
-`,
-  );
+`;
+  const before = await readFile(config, "utf8").catch(() => text);
+  await writeFile(config, text);
+  if (before !== text) await endProgram(folder, "coredns");
   return ["-conf", config];
 }
 

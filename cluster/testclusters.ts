@@ -1,7 +1,7 @@
 // The end of a run of end-to-end tests. Clusters that are no daemons die with the process that started them; their folders,
 // gigabytes of images, would stay until the next start of that name.
 import { readFile } from "node:fs/promises";
-import { removeCluster } from "./cluster.ts";
+import { controlPlaneFolder, hasNode, removeCluster } from "./cluster.ts";
 import { clusterFolder } from "./folders.ts";
 import { namespaceProgram } from "./namespace.ts";
 import { runningProgram } from "./program.ts";
@@ -22,7 +22,9 @@ export async function teardown(): Promise<void> {
       () => true,
       () => false,
     );
-    if (isFree) await removeCluster(name);
+    // One without a node is somebody's who gave it this name.
+    const isAlone = (await runningProgram(controlPlaneFolder(name), "etcd")) !== undefined;
+    if (isFree && !(isAlone && !hasNode(name))) await removeCluster(name);
   }
 }
 
