@@ -2,6 +2,7 @@
 
 import { beforeAll, describe, expect, test } from "vitest";
 import { applyObjects } from "../../demo/apply.ts";
+import { install } from "../../demo/install.ts";
 import { photoArchive } from "./archive.ts";
 import { type Environment, environment } from "./environment.ts";
 import {
@@ -54,6 +55,25 @@ describe("attempts", () => {
     const version = await objects.version("placed-v1");
     expect(version?.status?.attempts?.at(-1)?.state).toBe("Succeeded");
     expect(version?.status?.countedAttempts ?? 0).toBe(0);
+  });
+
+  test("an image that cannot be pulled: named, and cured by an operator with one that can", async () => {
+    const trainerImage = env.installation.trainerImage.replace(/@.*$/, `@sha256:${"0".repeat(64)}`);
+    await install(env.client, { ...env.installation, trainerImage });
+    try {
+      await declare("unpulled", {});
+      const waiting = await objects.untilModel(
+        "unpulled",
+        (m) => has(m, "Ready", "Unknown", "ImagePullFailed"),
+        60_000,
+      );
+      expect(condition(waiting, "Ready")?.message).toMatch(/cannot be pulled.*NotFound/);
+      expect(isStalled(waiting)).toBe(false);
+    } finally {
+      await install(env.client, env.installation);
+    }
+    await objects.untilModel("unpulled", isReady);
+    expect((await objects.version("unpulled-v1"))?.status?.countedAttempts ?? 0).toBe(0);
   });
 
   test("too little memory: named with the limit, not repeated blindly, cured by more", async () => {
