@@ -86,9 +86,11 @@ async function writeFinished(
     );
   }
   const newest = versionName(VERSIONS);
-  const { status: finished } = DeepModel.parse(sample.model);
-  const named = JSON.stringify(finished).replaceAll(sample.version.metadata.name, newest);
-  const status = { ...JSON.parse(named), lastVersionNumber: VERSIONS };
+  const Status = DeepModel.shape.status.unwrap();
+  // Its messages name the version, too.
+  const ofSample = JSON.stringify(Status.parse(sample.model.status));
+  const named = ofSample.replaceAll(sample.version.metadata.name, newest);
+  const status = { ...Status.parse(JSON.parse(named)), lastVersionNumber: VERSIONS };
   const at = { namespace, name };
   await client.patch(modelResource, at, { status }, { ...always, subresource: "status" });
 }
