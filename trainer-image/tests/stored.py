@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deeptrain_trainer.dataset.box import Box, pack_boxes
 from deeptrain_trainer.dataset.publish import DatasetWriter, LabelledItem
 from deeptrain_trainer.dataset.store import Split, hex_of
 
@@ -34,6 +35,32 @@ def store(datasets: Path, pictures: list[Picture]) -> dict[str, str]:
             writer.add(sha256, data)
             rows.append((LabelledItem(sha256, concepts), split))
         rows.sort(key=lambda row: row[0])
+        digest, split_digest = writer.publish(
+            [row[0] for row in rows], [row[1] for row in rows], b"{}"
+        )
+    path = datasets / hex_of(digest)
+    return {"path": str(path), "digest": digest, "splitDigest": split_digest}
+
+
+NamedBox = tuple[str, float, float, float, float] | tuple[str, float, float, float, float, bool]
+"""Concept, x_min, y_min, x_max, y_max, and whether it is ignored."""
+BoxedPicture = tuple[NDArray[np.uint8], tuple[NamedBox, ...], Split]
+
+
+def store_boxed(datasets: Path, pictures: list[BoxedPicture]) -> dict[str, str]:
+    """Stores pictures with boxes; the run file's `dataset`. No boxes = background."""
+    names = sorted({box[0] for _, boxes, _ in pictures for box in boxes if not any(box[5:])})
+    with DatasetWriter(datasets, UID, 1) as writer:
+        rows = []
+        for pixels, boxes, split in pictures:
+            data = png(pixels)
+            sha256 = hashlib.sha256(data).digest()
+            writer.add(sha256, data)
+            packed = pack_boxes(Box(names.index(box[0]), *box[1:]) for box in boxes)
+            concepts = tuple(sorted({box[0] for box in boxes if not any(box[5:])}))
+            height, width = pixels.shape[:2]
+            rows.append((LabelledItem(sha256, concepts, width, height, packed), split))
+        rows.sort(key=lambda row: row[0].place)
         digest, split_digest = writer.publish(
             [row[0] for row in rows], [row[1] for row in rows], b"{}"
         )

@@ -108,9 +108,23 @@ class Imported(NamedTuple):
 
 
 def import_folder(
-    folder: Path, datasets: Path, *, seed: int = 0, ratios: Ratios | None = None
+    folder: Path,
+    datasets: Path,
+    *,
+    format: str = "imageFolder",
+    frames_per_second: float | None = None,
+    seed: int = 0,
+    ratios: Ratios | None = None,
 ) -> Imported:
     """Imports a directory on this machine: for tests and trials.
+
+    Args:
+        folder: What is imported.
+        datasets: Where it is stored.
+        format: How its labels are laid out (`DatasetFormat` of api/dataset.ts).
+        frames_per_second: How often videos are sampled; `videoFolder` only.
+        seed: Seed of the splits.
+        ratios: Shares of the splits; None = those of the source, where it has some.
 
     Raises:
         Failure: It did not succeed.
@@ -120,7 +134,8 @@ def import_folder(
         "object": {"namespace": "local", "name": "local", "uid": f"local-{os.getpid()}"},
         "attempt": 1,
         "source": {"pvc": {"path": str(folder.resolve())}},
-        "format": "imageFolder",
+        "format": format,
+        **({} if frames_per_second is None else {"framesPerSecond": frames_per_second}),
         "splits": {"seed": seed, **({"ratios": ratios._asdict()} if ratios else {})},
         "invalidPercent": 5,
         "datasets": str(datasets),

@@ -1,20 +1,30 @@
 """The index of a stored dataset: where each item lies, what it shows and which items are the same
 picture.
 
-One binary file, little-endian: a header (magic, items, labels), one fixed record for each item,
-then all label numbers as 16-bit integers. It opens in about a second for a million items.
+One binary file, little-endian: a header (magic, items, labels, boxes), one fixed record for each
+item, then all label numbers as 16-bit integers, then all boxes in their packed form. It opens in
+about a second for a million items. Of the format before, which had neither sizes nor boxes, all is
+still read.
 """
 
 import struct
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-_MAGIC = b"DTINDEX1"
-_HEADER = struct.Struct("<8sQQ")
+from .box import BOX_BYTES, Box, unpack_boxes
+
+_MAGIC = b"DTINDEX2"
+_HEADER = struct.Struct("<8sQQQ")
+# SHA-256, group, shard, offset in the shard, bytes, width, height, time, first label, number of
+# labels, first box, number of boxes.
+_RECORD = struct.Struct("<32sIIQIIIIQHQI")
+
+_MAGIC_1 = b"DTINDEX1"
+_HEADER_1 = struct.Struct("<8sQQ")
 # SHA-256, group, shard, offset in the shard, bytes, first label, number of labels.
-_RECORD = struct.Struct("<32sIIQIIH")
+_RECORD_1 = struct.Struct("<32sIIQIIH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +33,40 @@ class Item:
 
     index: int
     """Place in the dataset. The order depends on content and labels alone, so equal data have equal
-    indices.
+    indices. The frames of a video lie side by side, in the order of their times.
     """
     labels: tuple[int, ...]
-    """Numbers of the concepts it shows, ascending: places in `StoredDataset.concepts`."""
+    """Numbers of the concepts it shows, ascending: places in `StoredDataset.concepts`. Where there
+    are boxes: the concepts of those that are not ignored.
+    """
     group: int
-    """Items of one group are the same picture and belong in one split."""
+    """Items of one group are the same picture, or frames of one video, and belong in one split."""
     shard: int
     offset: int
     length: int
     """Bytes of the file."""
     sha256: bytes
     """Digest of the file's bytes."""
+    width: int = 0
+    """Pixels of the upright picture (after its EXIF orientation); 0 in an index of the format
+    before.
+    """
+    height: int = 0
+    time_ms: int = 0
+    """Of a frame: milliseconds since the beginning of its video."""
+    packed_boxes: bytes = b""
+    """The boxes as `pack_boxes` gives them."""
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """Its boxes; none where it is background, or where the dataset has no boxes."""
+        return tuple(unpack_boxes(self.packed_boxes))
 
 
 def pack(items: Iterable[Item]) -> bytes:
     """The index file of `items`, which are in the order of their `index`."""
     labels = array("H")
+    boxes = bytearray()
     records = bytearray()
     for item in items:
         records += _RECORD.pack(
@@ -48,14 +75,22 @@ def pack(items: Iterable[Item]) -> bytes:
             item.shard,
             item.offset,
             item.length,
+            item.width,
+            item.height,
+            item.time_ms,
             len(labels),
             len(item.labels),
+            len(boxes) // BOX_BYTES,
+            len(item.packed_boxes) // BOX_BYTES,
         )
         labels.extend(item.labels)
-    header = _HEADER.pack(_MAGIC, len(records) // _RECORD.size, len(labels))
+        boxes += item.packed_boxes
+    header = _HEADER.pack(
+        _MAGIC, len(records) // _RECORD.size, len(labels), len(boxes) // BOX_BYTES
+    )
     if sys.byteorder == "big":
         labels.byteswap()
-    return b"".join((header, records, labels))
+    return b"".join((header, records, labels, boxes))
 
 
 def unpack(data: bytes) -> list[Item]:
@@ -64,21 +99,51 @@ def unpack(data: bytes) -> list[Item]:
     Raises:
         ValueError: The bytes are not an index file, or not all of one.
     """
+    if data.startswith(_MAGIC_1):
+        return list(_unpack_1(data))
+    return list(_unpack_2(data))
+
+
+def _unpack_2(data: bytes) -> Iterator[Item]:
     if len(data) < _HEADER.size:
         raise ValueError("the index is truncated")
-    magic, count, label_count = _HEADER.unpack_from(data)
+    magic, count, label_count, box_count = _HEADER.unpack_from(data)
     if magic != _MAGIC:
         raise ValueError("not an index of this format")
     labels_at = _HEADER.size + count * _RECORD.size
+    boxes_at = labels_at + 2 * label_count
+    if len(data) != boxes_at + BOX_BYTES * box_count:
+        raise ValueError("the index has a wrong size")
+    all_labels = struct.unpack_from(f"<{label_count}H", data, labels_at)
+    records = memoryview(data)[_HEADER.size : labels_at]
+    for index, record in enumerate(_RECORD.iter_unpack(records)):
+        sha256, group, shard, offset, length, width, height, time_ms = record[:8]
+        first, number, first_box, boxes = record[8:]
+        _check_range(index, "labels", first + number, label_count)
+        _check_range(index, "boxes", first_box + boxes, box_count)
+        labels = all_labels[first : first + number]
+        at = boxes_at + BOX_BYTES * first_box
+        packed = data[at : at + BOX_BYTES * boxes]
+        yield Item(
+            index, labels, group, shard, offset, length, sha256, width, height, time_ms, packed
+        )
+
+
+def _unpack_1(data: bytes) -> Iterator[Item]:
+    if len(data) < _HEADER_1.size:
+        raise ValueError("the index is truncated")
+    _, count, label_count = _HEADER_1.unpack_from(data)
+    labels_at = _HEADER_1.size + count * _RECORD_1.size
     if len(data) != labels_at + 2 * label_count:
         raise ValueError("the index has a wrong size")
     all_labels = struct.unpack_from(f"<{label_count}H", data, labels_at)
-    items = []
-    records = memoryview(data)[_HEADER.size : labels_at]
-    for index, record in enumerate(_RECORD.iter_unpack(records)):
+    records = memoryview(data)[_HEADER_1.size : labels_at]
+    for index, record in enumerate(_RECORD_1.iter_unpack(records)):
         sha256, group, shard, offset, length, first, number = record
-        if first + number > label_count:
-            raise ValueError(f"item {index} has labels beyond the end of the index")
-        labels = all_labels[first : first + number]
-        items.append(Item(index, labels, group, shard, offset, length, sha256))
-    return items
+        _check_range(index, "labels", first + number, label_count)
+        yield Item(index, all_labels[first : first + number], group, shard, offset, length, sha256)
+
+
+def _check_range(index: int, what: str, end: int, count: int) -> None:
+    if end > count:
+        raise ValueError(f"item {index} has {what} beyond the end of the index")

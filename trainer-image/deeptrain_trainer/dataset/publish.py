@@ -14,12 +14,13 @@ import re
 import shutil
 import stat
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from ..durable import sync_directory, write_synced
 from ..failure import Failure
+from .box import unpack_boxes
 from .index import Item, pack
 from .store import (
     CONCEPTS,
@@ -48,25 +49,56 @@ _FILE_MODE = 0o664
 
 
 class LabelledItem(NamedTuple):
-    """A checked picture: the digest of its bytes and the names of the concepts that it shows,
-    sorted.
-    """
+    """A checked picture and what it shows."""
 
     sha256: bytes
+    """Digest of its bytes."""
     concepts: tuple[str, ...]
+    """Names of the concepts that it shows, sorted."""
+    width: int = 0
+    """Pixels of the upright picture."""
+    height: int = 0
+    boxes: bytes = b""
+    """Packed; their concepts' numbers are places in the sorted names of all items' concepts."""
+    group: bytes = b""
+    """Digest of the video that it is a frame of; empty for a picture, which is grouped by its bytes."""
+    time_ms: int = 0
+    """Of a frame: milliseconds since the beginning of its video."""
+
+    @property
+    def place(self) -> tuple[bytes, int, "LabelledItem"]:
+        """Sorts items as `DatasetWriter.publish` wants them: groups side by side, videos in order."""
+        return (self.group or self.sha256, self.time_ms, self)
+
+
+def concepts_of(items: Iterable[LabelledItem]) -> list[str]:
+    """The names of all concepts that the items show, sorted."""
+    return sorted({concept for item in items for concept in item.concepts})
 
 
 def content_digest(items: Sequence[LabelledItem]) -> str:
     """`sha256:<hex>` over content and labels: independent of order, of file names and of splits.
 
     It is the SHA-256 of one line for each item, sorted: the hexadecimal digest of the bytes, a
-    space, the concepts as a JSON list.
+    space, the concepts as a JSON list; then, where there are some, a space and the boxes as a JSON
+    list of [concept, x_min, y_min, x_max, y_max, ignored], and for a frame a space, its video's
+    digest, a colon and its time.
     """
+    names = concepts_of(items)
     total = hashlib.sha256()
     for item in sorted(items):
-        concepts = json.dumps(list(item.concepts), ensure_ascii=False, separators=(",", ":"))
-        total.update(f"{item.sha256.hex()} {concepts}\n".encode())
+        line = f"{item.sha256.hex()} {_json(list(item.concepts))}"
+        if item.boxes:
+            boxes = sorted([names[box.concept], *box[1:]] for box in unpack_boxes(item.boxes))
+            line += f" {_json(boxes)}"
+        if item.group:
+            line += f" {item.group.hex()}:{item.time_ms}"
+        total.update(f"{line}\n".encode())
     return f"sha256:{total.hexdigest()}"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def split_file(digest: str, assignment: Sequence[Split]) -> bytes:
@@ -166,7 +198,7 @@ class DatasetWriter:
         """Makes the dataset appear under its digest.
 
         Args:
-            items: What was added, sorted by content and then concepts.
+            items: What was added, sorted by `LabelledItem.place`.
             assignment: The split of each of them.
             report: The text of report.json.
 
@@ -188,7 +220,7 @@ class DatasetWriter:
         return digest, split_digest
 
     def _write_lists(self, digest: str, items: Sequence[LabelledItem]) -> None:
-        concepts = sorted({concept for item in items for concept in item.concepts})
+        concepts = concepts_of(items)
         _write(self._folder / INDEX, pack(self._index(items, concepts)))
         _write(self._folder / CONCEPTS, json.dumps(concepts, ensure_ascii=False).encode())
         names = [INDEX, CONCEPTS, *(shard_name(n) for n in range(self._shard_number + 1))]
@@ -199,15 +231,28 @@ class DatasetWriter:
         _write(self._folder / MANIFEST, Manifest(digest, files).to_json().encode())
 
     def _index(self, items: Sequence[LabelledItem], concepts: Sequence[str]) -> Iterator[Item]:
-        """`items` are sorted, so equal content, which is one group, lies side by side."""
+        """`items` are sorted, so those of a group lie side by side."""
         number = {concept: place for place, concept in enumerate(concepts)}
         group, before = -1, b""
-        for place, (sha256, names) in enumerate(items):
-            group += sha256 != before
-            before = sha256
-            labels = tuple(sorted(number[name] for name in names))
-            shard, offset, length = _PLACE.unpack(self._places[sha256])
-            yield Item(place, labels, group, shard, offset, length, sha256)
+        for place, item in enumerate(items):
+            own = item.group or item.sha256
+            group += own != before
+            before = own
+            labels = tuple(sorted(number[name] for name in item.concepts))
+            shard, offset, length = _PLACE.unpack(self._places[item.sha256])
+            yield Item(
+                place,
+                labels,
+                group,
+                shard,
+                offset,
+                length,
+                item.sha256,
+                item.width,
+                item.height,
+                item.time_ms,
+                item.boxes,
+            )
 
     def _appear(self, place: Path, split_digest: str) -> None:
         """Renames the directory to its digest, or adds to the equal one that is already there."""
