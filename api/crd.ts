@@ -5,7 +5,8 @@ import { DatasetSpec, DatasetStatus } from "./dataset.ts";
 import { DeepModelSpec, DeepModelStatus } from "./deepmodel.ts";
 import { GROUP, VERSION } from "./group.ts";
 import { ModelVersionSpec, ModelVersionStatus } from "./modelversion.ts";
-import { datasetRules, deepModelRules, modelVersionRules, type Rule } from "./rules.ts";
+import type { Rule } from "./rule.ts";
+import { datasetRules, deepModelRules, modelVersionRules } from "./rules.ts";
 import { type StructuralSchema, structuralSchema, type ValidationRule } from "./structural.ts";
 
 interface Column {
@@ -77,7 +78,7 @@ export const kinds: readonly Kind[] = [
     singular: "dataset",
     shortName: "dset",
     description:
-      "Labelled images: where they are, their format and their splits. Every item is checked, and a copy is kept.",
+      "Labelled images or videos: where they are, their format and their splits. Every item is checked, and a copy is kept.",
     writtenBy: "user",
     spec: DatasetSpec,
     status: DatasetStatus,

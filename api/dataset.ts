@@ -1,4 +1,4 @@
-// Dataset: labelled images, where they are and how they are split. The descriptions are what `kubectl explain` prints.
+// Dataset: labelled images or videos, where they are and how they are split. The descriptions are what `kubectl explain` prints.
 
 import { z } from "zod";
 import { Conditions } from "./conditions.ts";
@@ -20,20 +20,24 @@ export const ConceptName = text(
   "the name of a concept must not be empty and not hold control characters",
 ).describe("Name of a concept.");
 
+/** An address that is fetched. */
+export const HttpUrl = text(
+  2048,
+  /^https?:\/\/[A-Za-z0-9.:_[\]-]+([/?][!"$-~]*)?$/,
+  "url must begin with http:// or https:// and a host, without user name, password and fragment; what is not ASCII, and blanks, must be percent-encoded",
+);
+
+/** SHA-256 of a file, without the `sha256:` of a digest: as `sha256sum` prints it. */
+export const Sha256 = text(64, /^[0-9a-f]{64}$/, "sha256 must be 64 lower-case hexadecimal digits");
+
 export const HttpSource = z
   .object({
-    url: text(
-      2048,
-      /^https?:\/\/[A-Za-z0-9.:_[\]-]+([/?][!"$-~]*)?$/,
-      "url must begin with http:// or https:// and a host, without user name, password and fragment; what is not ASCII, and blanks, must be percent-encoded",
-    ).describe(
+    url: HttpUrl.describe(
       "Address of a .tar, .tar.gz, .tar.zst or .zip archive, http:// or https://. Without user name, password and fragment; what is not ASCII is percent-encoded.",
     ),
-    sha256: text(64, /^[0-9a-f]{64}$/, "sha256 must be 64 lower-case hexadecimal digits")
-      .optional()
-      .describe(
-        "SHA-256 of the archive in 64 lower-case hexadecimal digits. Checked when it is given.",
-      ),
+    sha256: Sha256.optional().describe(
+      "SHA-256 of the archive in 64 lower-case hexadecimal digits. Checked when it is given.",
+    ),
   })
   .describe("An archive that is fetched over HTTP.");
 export type HttpSource = z.infer<typeof HttpSource>;
@@ -61,9 +65,9 @@ export const DatasetSource = z
   .describe("Where the data are. Set exactly one of `http` and `pvc`.");
 
 export const DatasetFormat = z
-  .enum(["imageFolder"])
+  .enum(["imageFolder", "coco", "voc", "yolo", "videoFolder"])
   .describe(
-    "How labels are laid out. `imageFolder`: one directory for each concept, optionally below directories train, validation (or val, valid, dev) and test.",
+    "How labels are laid out. `imageFolder`: one directory for each concept, optionally below directories train, validation (or val, valid, dev) and test. `coco`: images and JSON files of annotations with boxes. `voc`: images and one XML file with boxes for each. `yolo`: images and one text file with boxes for each. `videoFolder`: as imageFolder, with videos, of which frames are taken. Classifiers learn from boxes, too.",
   );
 
 export const Splits = z
@@ -91,6 +95,14 @@ export const DatasetSpec = z
   .object({
     source: DatasetSource,
     format: DatasetFormat,
+    framesPerSecond: z
+      .number()
+      .gt(0)
+      .max(60)
+      .optional()
+      .describe(
+        "Frames that are taken of each second of a video. For videoFolder only. Default 1.",
+      ),
     splits: Splits.optional(),
     concepts: z
       .array(ConceptName)
@@ -127,9 +139,10 @@ export const SplitCounts = z
   .describe("Number of items in each split.");
 export type SplitCounts = z.infer<typeof SplitCounts>;
 
-export const ConceptCounts = SplitCounts.extend({ name: ConceptName }).describe(
-  "Number of items of one concept in each split.",
-);
+export const ConceptCounts = SplitCounts.extend({
+  name: ConceptName,
+  boxes: items.optional().describe("Boxes of the concept, where the data have boxes."),
+}).describe("Number of items of one concept in each split.");
 export type ConceptCounts = z.infer<typeof ConceptCounts>;
 
 export const BadItem = z
@@ -148,6 +161,20 @@ export const DatasetWarning = z
   })
   .describe("Something in the data that may make a model worse.");
 
+export const BoxCounts = SplitCounts.extend({
+  train: items.describe("Boxes in the train split."),
+  validation: items.describe("Boxes in the validation split."),
+  test: items.describe("Boxes in the test split."),
+  ignored: items.describe(
+    "Boxes that are flagged difficult or crowd: they count neither for the loss nor for the evaluation.",
+  ),
+  clipped: items.describe("Boxes that reached beyond their image and were clipped to it."),
+  small: items.describe("Boxes of less than 32 x 32 pixels of the original image."),
+  medium: items.describe("Boxes from 32 x 32 to less than 96 x 96 pixels."),
+  large: items.describe("Boxes from 96 x 96 pixels."),
+}).describe("Counts of boxes, where the data have boxes.");
+export type BoxCounts = z.infer<typeof BoxCounts>;
+
 /** Everything that an import found out; sent to the progress endpoint, kept in the status. */
 export const DatasetReport = z
   .object({
@@ -159,6 +186,8 @@ export const DatasetReport = z
       .max(1000)
       .meta({ "x-kubernetes-list-type": "atomic" })
       .describe("Counts for each concept, in the order of the concepts."),
+    boxes: BoxCounts.optional(),
+    videos: items.optional().describe("Videos that the frames were taken of."),
     invalid: items.describe("Items that were left out because they are invalid."),
     badItems: z
       .array(BadItem)

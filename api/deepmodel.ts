@@ -1,8 +1,9 @@
 // DeepModel: a template, hyperparameters and a dataset: a model to be trained and kept trained.
 
 import { z } from "zod";
+import { baseNames } from "./bases.ts";
 import { Conditions } from "./conditions.ts";
-import { ConceptName, Digest } from "./dataset.ts";
+import { ConceptName, Digest, HttpUrl, Sha256 } from "./dataset.ts";
 import { Hyperparameters } from "./hyperparameters.ts";
 import { MetricName, Metrics } from "./metrics.ts";
 import { ObjectMeta } from "./objectmeta.ts";
@@ -120,6 +121,52 @@ export const Gate = z
   .describe("A bound on a final metric. Set at least one of `min` and `max`.");
 export type Gate = z.infer<typeof Gate>;
 
+const name = (of: string) =>
+  text(
+    40,
+    /^[a-z]([-a-z0-9]*[a-z0-9])?$/,
+    `a ${of}'s name begins with a letter and consists of lower-case letters, digits and dashes`,
+  );
+
+export const BaseSpec = z
+  .object({
+    name: z
+      .enum(baseNames)
+      .optional()
+      .describe(
+        "Weights of the catalogue, bundled with the trainer image. `none`: the weights begin at random. `efficientnet-lite0`: trained on ImageNet, for templates of that architecture and for context-based classifiers.",
+      ),
+    http: z
+      .object({
+        url: HttpUrl.describe(
+          "Address of a safetensors file, http:// or https://. Without user name, password and fragment; what is not ASCII is percent-encoded.",
+        ),
+        sha256: Sha256.describe(
+          "SHA-256 of the file in 64 lower-case hexadecimal digits. It is the identity of the weights, and is checked.",
+        ),
+      })
+      .optional()
+      .describe(
+        "Weights of the template's architecture that are fetched over HTTP: safetensors only.",
+      ),
+    modelRef: z
+      .object({
+        name: name("DeepModel").describe("Name of a DeepModel in this namespace."),
+        version: z
+          .int()
+          .min(1)
+          .max(1_000_000_000)
+          .optional()
+          .describe("Number of one of its versions. Default: the one that is ready."),
+      })
+      .optional()
+      .describe(
+        "Another DeepModel whose weights are the beginning. The model waits for it. A context-based classifier takes any classifier or embedder, the others a model of the same architecture.",
+      ),
+  })
+  .describe("Where the weights begin. Set exactly one of `name`, `http` and `modelRef`.");
+export type BaseSpec = z.infer<typeof BaseSpec>;
+
 export const DeepModelSpec = z
   .object({
     template: TemplateName,
@@ -134,11 +181,7 @@ export const DeepModelSpec = z
     hyperparameters: Hyperparameters.optional(),
     datasetRef: z
       .object({
-        name: text(
-          40,
-          /^[a-z]([-a-z0-9]*[a-z0-9])?$/,
-          "a Dataset's name begins with a letter and consists of lower-case letters, digits and dashes",
-        ).describe("Name of a Dataset in this namespace."),
+        name: name("Dataset").describe("Name of a Dataset in this namespace."),
       })
       .describe("The data to train on. The model waits for them."),
     concepts: z
@@ -150,6 +193,9 @@ export const DeepModelSpec = z
       .describe(
         "The concepts to train, out of the dataset's, in the order of the outputs. Default: all of them.",
       ),
+    base: BaseSpec.optional().describe(
+      "Where the weights begin. Set exactly one of `name`, `http` and `modelRef`. Default: the catalogue's weights for the template's architecture, where there are any, else none.",
+    ),
     resources: Resources.optional(),
     scheduling: Scheduling.optional(),
     gates: z
@@ -161,12 +207,12 @@ export const DeepModelSpec = z
         "What a version must reach to become ready. Not part of a version: a change trains nothing.",
       ),
     retrainOn: z
-      .array(z.enum(["data"]))
-      .max(1)
+      .array(z.enum(["data", "base"]))
+      .max(2)
       .meta({ "x-kubernetes-list-type": "set" })
       .optional()
       .describe(
-        "Which changes outside this spec start a new version. Default [data]. What is not listed waits for the annotation deeptrain.dev/retrain.",
+        "Which changes outside this spec start a new version: of the data, of the model that is the base. Default [data]. What is not listed waits for the annotation deeptrain.dev/retrain.",
       ),
     suspend: z
       .boolean()
@@ -234,35 +280,58 @@ export const Resolved = z
       .describe("A newer revision, used when spec.templateRevision names it."),
     hyperparameters: z
       .object({
-        average_horizontal_flips: resolvedBoolean.describe("Whether images are flipped."),
-        base_gradient_multiplier: resolvedNumber.describe(
-          "Learning rate of the base as a share of the learning rate.",
-        ),
+        average_horizontal_flips: resolvedBoolean
+          .optional()
+          .describe("Whether images and their boxes are flipped."),
+        base_gradient_multiplier: resolvedNumber
+          .optional()
+          .describe("Learning rate of the base as a share of the learning rate."),
         batch_size: resolvedNumber.describe("Images per update."),
-        image_size: resolvedNumber.describe("Side of the square in pixels."),
-        init_epochs: resolvedNumber.describe("Epochs before the learning rate first drops."),
-        step_epochs: resolvedNumber.describe("Epochs between later drops."),
-        logreg: resolvedBoolean.describe("true: one sigmoid per concept. false: softmax."),
+        detection_score_threshold: resolvedNumber
+          .optional()
+          .describe("Boxes that score below it are not returned."),
+        image_size: resolvedNumber.optional().describe("Side of the square in pixels."),
+        init_epochs: resolvedNumber
+          .optional()
+          .describe("Epochs before the learning rate first drops."),
+        step_epochs: resolvedNumber.optional().describe("Epochs between later drops."),
+        logreg: resolvedBoolean
+          .optional()
+          .describe("true: one sigmoid per concept. false: softmax."),
         lrate: resolvedNumber.describe("The effective learning rate."),
         num_epochs: resolvedNumber.describe("Epochs in all."),
-        num_items_per_epoch: resolvedNumber.describe(
-          "Items of one epoch. 0: the size of the train split.",
-        ),
-        test_freq: resolvedNumber.describe("Epochs between evaluations of the validation split."),
+        num_items_per_epoch: resolvedNumber
+          .optional()
+          .describe("Items of one epoch. 0: the size of the train split."),
+        test_freq: resolvedNumber
+          .optional()
+          .describe("Epochs between evaluations of the validation split."),
+        use_perclass_regression: resolvedBoolean
+          .optional()
+          .describe("Whether boxes are regressed for each concept by itself."),
         seed: resolvedNumber.describe("Seed of the run."),
       })
-      .describe("Every hyperparameter with its value; lrate is the effective learning rate."),
+      .describe(
+        "Every hyperparameter of the template with its value; lrate is the effective learning rate.",
+      ),
     optimizer: z.string().max(64).describe("The optimiser."),
     dropEpochs: z
       .array(count)
       .max(1000)
       .meta({ "x-kubernetes-list-type": "atomic" })
-      .describe("Epochs after which the learning rate drops (the first 20)."),
+      .describe(
+        "Epochs after which the learning rate drops (the first 20). None for a context-based classifier, whose rate falls with a cosine.",
+      ),
     stepsPerEpoch: count
       .optional()
       .describe("Optimiser steps in one epoch. Known when the dataset is."),
     totalSteps: count.optional().describe("Optimiser steps in all. Known when the dataset is."),
-    base: z.string().max(128).describe("Where the weights begin: a bundled base, or none."),
+    base: z
+      .string()
+      .max(128)
+      .describe(
+        "Where the weights begin: a base of the catalogue, none, http, or the version of a model.",
+      ),
     concepts: count.optional().describe("How many concepts are trained."),
   })
   .describe("What the spec means: defaults filled in, each value with its origin.");
@@ -282,10 +351,10 @@ export const DeepModelStatus = z
       .max(63)
       .optional()
       .describe(
-        "The ModelVersion that answers for this spec: made of the newest data, or of older data where spec.retrainOn does not list data.",
+        "The ModelVersion that answers for this spec: made of the newest data and base, or of older ones where spec.retrainOn does not list them.",
       ),
     wantedHash: Digest.optional().describe(
-      "Digest of the training inputs that this spec and the newest data ask for.",
+      "Digest of the training inputs that this spec, the newest data and the newest base ask for.",
     ),
     wantedSince: time.optional().describe("Since when that digest has been wanted."),
     lastVersionNumber: count

@@ -43,6 +43,12 @@ export const podPath = {
   data: "/data",
   /** One version's directory, read-write: its trainer. */
   output: "/output",
+  /** Weights that were fetched for this namespace, read-write: trainers whose base is an address. */
+  bases: "/bases",
+  /** The artifact of the version that is the base, read-only: trainers whose base is a model. */
+  base: "/base",
+  /** What is derived of one dataset and shared by the models that use it, read-write. */
+  derived: "/derived",
   /** The user's claim, read-only: importer only. */
   source: "/source",
 } as const;
@@ -57,6 +63,13 @@ export const progressAudience = (uid: string): string => `${GROUP}/progress/${ui
 export const datasetsPath = (namespace: string): string => `${namespace}/datasets`;
 export const datasetPath = (namespace: string, digest: string): string =>
   `${datasetsPath(namespace)}/${digest.replace(/^sha256:/, "")}`;
+
+/** `<namespace>/bases` inside the store: weights by the digest of their file. */
+export const basesPath = (namespace: string): string => `${namespace}/bases`;
+
+/** `<namespace>/derived/<dataset digest>` inside the store. */
+export const derivedPath = (namespace: string, digest: string): string =>
+  `${namespace}/derived/${digest.replace(/^sha256:/, "")}`;
 
 /** `<namespace>/models/<name>-<uid8>/v<N>` inside the store. */
 export const versionPath = (

@@ -1,9 +1,11 @@
-// The hyperparameters by their published names: what each means, its range. Which template has which, and the
-// defaults, are in `templates.ts`.
+// The hyperparameters by their published names: what each means, its range, and which types of templates have it. The
+// defaults are beside the templates.
 
 import { z } from "zod";
+import type { TemplateType } from "./template.ts";
 
 const learningRate = z.number().gt(0).max(1000);
+const epochs = z.int().min(1).max(1000);
 
 /** What a user may write. All are optional; none has a CRD default (resolved values are in status.resolved). */
 export const Hyperparameters = z
@@ -12,7 +14,7 @@ export const Hyperparameters = z
       .boolean()
       .optional()
       .describe(
-        "Augmentation: with probability 0.5 an image is flipped horizontally. Default true. Set false where left and right differ: text, digits, signs.",
+        "Augmentation: with probability 0.5 an image and its boxes are flipped horizontally. Default true. Set false where left and right differ: text, digits, signs. Classifiers, detectors and embedders.",
       ),
     base_gradient_multiplier: z
       .number()
@@ -20,41 +22,52 @@ export const Hyperparameters = z
       .max(1)
       .optional()
       .describe(
-        "The learning rate of the pre-initialised base is the learning rate times this. 0 freezes the base, batch-norm included. Default: the template's.",
+        "The learning rate of the pre-initialised base is the learning rate times this. 0 freezes the base, batch-norm included. Default: the template's; 1 where the weights begin at random. Classifiers, detectors and embedders.",
       ),
-    batch_size: z.int().min(1).max(1024).optional().describe("Images per update. Default 64."),
+    batch_size: z
+      .int()
+      .min(1)
+      .max(1024)
+      .optional()
+      .describe("Images per update; at most 256 for detectors. Default: the template's."),
+    detection_score_threshold: z
+      .number()
+      .min(0)
+      .max(1)
+      .optional()
+      .describe(
+        "Boxes that score below it are not returned: the operating point of the reported precision and recall, and the default of the exported model. Average precision does not depend on it, and a change trains nothing. Default 0.3. Detectors.",
+      ),
     image_size: z
       .int()
       .min(32)
       .max(1024)
-      .multipleOf(32)
+      .multipleOf(16)
       .optional()
       .describe(
-        "Side in pixels of the square that images are squashed to: 64 to 1024 in steps of 32 (32 is allowed for resnet18). Default 224.",
+        "Side in pixels of the square that an image is made to fit: squashed for classifiers and embedders (64 to 1024 in steps of 32; from 32 for resnet18; 96 to 512 in steps of 16 for vit-small), padded for detectors (256 to 1024 in steps of 32). Default: the template's. A context-based classifier takes its base's.",
       ),
-    init_epochs: z
-      .int()
-      .min(1)
-      .max(1000)
+    init_epochs: epochs
       .optional()
       .describe(
-        "Epochs before the learning rate first drops. At most num_epochs. Default: 25/65 of num_epochs, at least 1.",
+        "Epochs before the learning rate first drops. At most num_epochs. Default: 25/65 of num_epochs, at least 1. Classifiers, detectors and embedders.",
       ),
-    step_epochs: z
-      .int()
-      .min(1)
-      .max(1000)
+    step_epochs: epochs
       .optional()
-      .describe("Epochs between later drops. Default: 7/65 of num_epochs, at least 1."),
+      .describe(
+        "Epochs between later drops. Default: 7/65 of num_epochs, at least 1. Classifiers, detectors and embedders.",
+      ),
     logreg: z
       .boolean()
       .optional()
       .describe(
-        "true: logistic regression, one sigmoid per concept (concepts may overlap). false: softmax, exactly one concept for each image. Default true.",
+        "true: logistic regression, one sigmoid per concept (concepts may overlap). false: softmax, exactly one concept for each image. Default true. Classifiers and context-based classifiers.",
       ),
     lrate: learningRate
       .optional()
-      .describe("The learning rate itself. At most one of lrate, per_item_lrate, per_128_lrate."),
+      .describe(
+        "The learning rate itself. At most one of lrate, per_item_lrate, per_128_lrate. Default: the template's.",
+      ),
     per_item_lrate: learningRate
       .optional()
       .describe("The learning rate divided by batch_size: lrate = per_item_lrate x batch_size."),
@@ -63,27 +76,27 @@ export const Hyperparameters = z
       .describe(
         "The learning rate for 128 images per update: lrate = per_128_lrate x (batch_size / 128).",
       ),
-    num_epochs: z
-      .int()
-      .min(1)
-      .max(1000)
+    num_epochs: epochs
       .optional()
-      .describe("Passes over num_items_per_epoch items. Default 65."),
+      .describe("Passes over the data (see num_items_per_epoch). Default: the template's."),
     num_items_per_epoch: z
       .int()
       .min(0)
       .max(1_000_000_000)
       .optional()
       .describe(
-        "Items of one epoch, rounded up to whole batches. 0 means the size of the train split. Default 0.",
+        "Items of one epoch, rounded up to whole batches. 0 means the size of the train split. Default 0. Classifiers, detectors and embedders.",
       ),
-    test_freq: z
-      .int()
-      .min(1)
-      .max(1000)
+    test_freq: epochs
       .optional()
       .describe(
-        "The validation split is evaluated every test_freq-th epoch, and always at the last. At most num_epochs. Default 1.",
+        "The validation split is evaluated every test_freq-th epoch, and always at the last. At most num_epochs. Default 1. Classifiers, detectors and embedders.",
+      ),
+    use_perclass_regression: z
+      .boolean()
+      .optional()
+      .describe(
+        "true: boxes are regressed for each concept by itself. false: once for all concepts. Default false. Refused where anchors x 4 x concepts is more than 8192 (9 anchors for retinanet, 6 for ssdlite). Detectors.",
       ),
     seed: z
       .int()
@@ -92,36 +105,81 @@ export const Hyperparameters = z
       .optional()
       .describe("Seed of the order of images, augmentation and initialisation. Default 0."),
   })
-  .describe("Hyperparameters by their published names. All are optional.");
+  .describe(
+    "Hyperparameters by their published names. All are optional; one that the template's type does not have is refused.",
+  );
 export type Hyperparameters = z.infer<typeof Hyperparameters>;
 export type HyperparameterName = keyof Hyperparameters;
 
-/** What a run is trained with: every value known, the learning rate in one spelling; `seed` travels beside it. */
+/** The hyperparameters that not every type of template has, and the types that have them. */
+export const typesWith = {
+  average_horizontal_flips: ["visual-classifier", "visual-detector", "visual-embedder"],
+  base_gradient_multiplier: ["visual-classifier", "visual-detector", "visual-embedder"],
+  detection_score_threshold: ["visual-detector"],
+  image_size: ["visual-classifier", "visual-detector", "visual-embedder"],
+  init_epochs: ["visual-classifier", "visual-detector", "visual-embedder"],
+  step_epochs: ["visual-classifier", "visual-detector", "visual-embedder"],
+  logreg: ["visual-classifier", "context-based-classifier"],
+  num_items_per_epoch: ["visual-classifier", "visual-detector", "visual-embedder"],
+  test_freq: ["visual-classifier", "visual-detector", "visual-embedder"],
+  use_perclass_regression: ["visual-detector"],
+} as const satisfies Partial<Record<HyperparameterName, readonly TemplateType[]>>;
+export type TypedHyperparameter = keyof typeof typesWith;
+export const typedHyperparameters: readonly TypedHyperparameter[] = [
+  "average_horizontal_flips",
+  "base_gradient_multiplier",
+  "detection_score_threshold",
+  "image_size",
+  "init_epochs",
+  "step_epochs",
+  "logreg",
+  "num_items_per_epoch",
+  "test_freq",
+  "use_perclass_regression",
+];
+
+/** Whether the templates of a type have this hyperparameter. */
+export const hasHyperparameter = (type: TemplateType, name: TypedHyperparameter): boolean => {
+  const types: readonly TemplateType[] = typesWith[name];
+  return types.includes(type);
+};
+
+/**
+ * What a run is trained with: every hyperparameter that the template's type has, and no other; the learning rate in
+ * one spelling. `seed` and `detection_score_threshold` travel beside it.
+ */
 export const EffectiveHyperparameters = z.strictObject({
   average_horizontal_flips: z
     .boolean()
-    .describe("Augmentation: with probability 0.5 an image is flipped horizontally."),
+    .optional()
+    .describe(
+      "Augmentation: with probability 0.5 an image and its boxes are flipped horizontally.",
+    ),
   base_gradient_multiplier: z
     .number()
     .min(0)
     .max(1)
+    .optional()
     .describe("Learning rate of the base as a share of the learning rate. 0: frozen."),
   batch_size: z.int().min(1).max(1024).describe("Images per update."),
-  image_size: z.int().min(32).max(1024).describe("Side of the square in pixels."),
-  init_epochs: z.int().min(1).max(1000).describe("Epochs before the learning rate first drops."),
-  step_epochs: z.int().min(1).max(1000).describe("Epochs between later drops."),
-  logreg: z.boolean().describe("true: one sigmoid per concept. false: softmax."),
+  image_size: z.int().min(32).max(1024).optional().describe("Side of the square in pixels."),
+  init_epochs: epochs.optional().describe("Epochs before the learning rate first drops."),
+  step_epochs: epochs.optional().describe("Epochs between later drops."),
+  logreg: z.boolean().optional().describe("true: one sigmoid per concept. false: softmax."),
   lrate: z.number().gt(0).describe("The effective learning rate."),
-  num_epochs: z.int().min(1).max(1000).describe("Passes over num_items_per_epoch items."),
+  num_epochs: epochs.describe("Passes over num_items_per_epoch items."),
   num_items_per_epoch: z
     .int()
     .min(0)
     .max(1_000_000_000)
+    .optional()
     .describe("Items of one epoch. 0: the size of the train split."),
-  test_freq: z
-    .int()
-    .min(1)
-    .max(1000)
+  test_freq: epochs
+    .optional()
     .describe("The validation split is evaluated every test_freq-th epoch."),
+  use_perclass_regression: z
+    .boolean()
+    .optional()
+    .describe("true: boxes are regressed for each concept by itself."),
 });
 export type EffectiveHyperparameters = z.infer<typeof EffectiveHyperparameters>;

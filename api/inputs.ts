@@ -30,11 +30,16 @@ export const inputsHash = (inputs: TrainingInputs): string =>
     base: inputs.base.digest,
   });
 
+/** Frames that are taken of each second of a video. */
+export const framesPerSecond = (spec: DatasetSpec): number => spec.framesPerSecond ?? 1;
+
 /** Digest of the part of a Dataset's spec that decides what is imported. A default that is written counts as unwritten. */
 export const importInputsHash = (spec: DatasetSpec): string =>
   canonicalDigest({
     source: spec.source,
     format: spec.format,
+    // It means nothing to the other formats, and is refused there.
+    framesPerSecond: spec.format === "videoFolder" ? framesPerSecond(spec) : undefined,
     ratios: spec.splits?.ratios,
     seed: spec.splits?.seed ?? 0,
     concepts: spec.concepts,

@@ -2,8 +2,8 @@
 
 import { z } from "zod";
 
-/** Metrics of a classifier whose concepts exclude one another (`logreg: false`) or overlap (`logreg: true`). */
-export const metricNames = [
+/** Of a classifier whose concepts exclude one another (`logreg: false`) or overlap (`logreg: true`). */
+const classification = [
   "top1",
   "top5",
   "macro_f1",
@@ -12,14 +12,62 @@ export const metricNames = [
   "log_loss",
   "best_f1_threshold",
 ] as const;
+
+/** Of a detector; the areas are COCO's. */
+const detection = [
+  "map",
+  "map50",
+  "map75",
+  "map_small",
+  "map_medium",
+  "map_large",
+  "precision",
+  "recall",
+] as const;
+
+/** Of an embedder, beside what its base reached before the training. */
+const retrieval = [
+  "recall_at_1",
+  "recall_at_5",
+  "recall_at_10",
+  "map_at_r",
+  "silhouette",
+  "baseline_recall_at_1",
+] as const;
+
+/** Of a classifier on videos: the same, for each video instead of each frame. */
+const video = [
+  "video_top1",
+  "video_top5",
+  "video_macro_f1",
+  "video_macro_ap",
+  "video_macro_roc_auc",
+  "video_log_loss",
+] as const;
+
+export const metricNames = [...classification, ...detection, ...retrieval, ...video] as const;
 export const MetricName = z.enum(metricNames);
 export type MetricName = z.infer<typeof MetricName>;
+
+/** What one evaluation may hold: a classifier's on images, on videos, a detector's, an embedder's. */
+export const evaluations: readonly (readonly MetricName[])[] = [
+  classification,
+  [...classification, ...video],
+  [...detection, "best_f1_threshold"],
+  retrieval,
+];
 
 export const MetricValues = z
   .partialRecord(MetricName, z.number())
   .meta({ maxProperties: 16 })
   .describe("Value of each metric by its name.");
 export type MetricValues = z.infer<typeof MetricValues>;
+
+/** The range of a metric; all but these are shares or probabilities. */
+export const metricRange = (name: string): readonly [min: number, max: number] => {
+  if (name === "log_loss" || name === "video_log_loss") return [0, Infinity];
+  return name === "silhouette" ? [-1, 1] : [0, 1];
+};
 
 export const Metrics = z
   .object({

@@ -20,7 +20,9 @@ export const ModelVersionSpec = z
       })
       .describe("The DeepModel that this is a version of."),
     number: z.int().min(1).max(1_000_000_000).describe("Number of the version, from 1."),
-    inputsHash: Digest.describe("Digest of all that follows: equal inputs are the same version."),
+    inputsHash: Digest.describe(
+      "Digest of all that follows, except for names and addresses: equal inputs are the same version.",
+    ),
     template: TemplateName,
     templateRevision: z.int().min(1).max(1000).describe("Revision of the template."),
     hyperparameters: EffectiveHyperparameters.describe("The hyperparameters, resolved."),
@@ -44,8 +46,26 @@ export const ModelVersionSpec = z
       .describe("The data."),
     base: z
       .object({
-        id: z.string().max(128).describe("Name of the base, or none."),
-        digest: Digest.optional().describe("Digest of the base's weights."),
+        id: z
+          .string()
+          .max(128)
+          .describe("A base of the catalogue, `none`, `http` for an address, `model` for a model."),
+        digest: Digest.optional().describe(
+          "Digest of the weights: of the file, or of the manifest of the model's artifact.",
+        ),
+        url: z.string().max(2048).optional().describe("Address of the file."),
+        model: z
+          .object({
+            name: z.string().max(63).describe("Name of the DeepModel."),
+            uid: z.string().max(64).describe("UID of the DeepModel."),
+            number: count.describe("Number of its version."),
+            path: z
+              .string()
+              .max(1024)
+              .describe("Directory of that version's artifact inside the store."),
+          })
+          .optional()
+          .describe("The version of a model whose weights these are."),
       })
       .describe("Where the weights begin."),
   })

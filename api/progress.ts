@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { DatasetReport } from "./dataset.ts";
-import { ConceptMetrics, type MetricName, MetricValues } from "./metrics.ts";
+import { ConceptMetrics, MetricValues, metricRange } from "./metrics.ts";
 import { count } from "./statusfields.ts";
 
 export const PROGRESS_PATH = "/v1/progress";
@@ -33,18 +33,16 @@ const speed = {
   etaSeconds: finite.min(0).optional(),
 };
 
-/** All but this one are shares, or probabilities. */
-const LOG_LOSS: MetricName = "log_loss";
-
 const isShare = (value: number | undefined): boolean =>
   value === undefined || (value >= 0 && value <= 1);
 
 const Values = MetricValues.refine(
   (values) =>
-    Object.entries(values).every(([name, value]) =>
-      name === LOG_LOSS ? value >= 0 : isShare(value),
-    ),
-  "a metric is from 0 to 1; log_loss is at least 0",
+    Object.entries(values).every(([name, value]) => {
+      const [min, max] = metricRange(name);
+      return value >= min && value <= max;
+    }),
+  "a metric is from 0 to 1; log_loss is at least 0, silhouette from -1",
 );
 
 const Concepts = z.array(

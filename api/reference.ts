@@ -4,7 +4,8 @@ import { type Kind, kindSchema } from "./crd.ts";
 import { API_VERSION } from "./group.ts";
 import { resolveHyperparameters } from "./resolve.ts";
 import type { StructuralSchema } from "./structural.ts";
-import { newestRevision, templateNames, templateRevision } from "./templates.ts";
+import { type TemplateType, templateTypes } from "./template.ts";
+import { newestRevision, newestTemplate, templateNames } from "./templates.ts";
 
 const bounds = (schema: StructuralSchema): string => {
   // Quantities: the rules below the table say it better.
@@ -69,59 +70,77 @@ const messages = (schema: StructuralSchema): string[] => [
   ].flatMap(messages),
 ];
 
-const defaults = (): string[] => {
-  const resolved = templateNames.map((name) => {
-    const revision = templateRevision(name, newestRevision(name));
-    if (revision === undefined) throw new Error(`${name} has no revision`);
-    return { name, revision, ...resolveHyperparameters(revision) };
+/** The templates of a type, their bases and what they resolve to where nothing is written. */
+const defaultsOf = (type: TemplateType): string[] => {
+  const names = templateNames.filter((name) => newestTemplate(name).type === type);
+  // A base that the template is given, and the random beginning, where both can be and differ.
+  const columns = names.flatMap((name) => {
+    const revision = newestTemplate(name);
+    return [true, false].flatMap((isPretrained) => {
+      if (revision.backbone === undefined && !isPretrained) return [];
+      const resolved = resolveHyperparameters(revision, {}, { isPretrained });
+      const { rate } = isPretrained ? revision.pretrained : revision.scratch;
+      return [{ name, revision, isPretrained, rate, ...resolved }];
+    });
   });
-  const [first] = resolved;
-  const row = (head: string, cells: (string | number | boolean)[]) =>
+  const row = (head: string, cells: readonly (string | number | boolean)[]) =>
     `| ${[head, ...cells].join(" | ")} |`;
+  const [first] = columns;
+  const keys = Object.keys(first?.origins ?? {}).filter((key) => key !== "lrate");
   return [
-    "## Templates and their defaults",
+    `### ${type}`,
     "",
     row(
       "",
-      resolved.map(({ name }) => `\`${name}\``),
+      columns.map(({ name }) => `\`${name.split("/")[1]}\``),
     ),
     row(
       "---",
-      resolved.map(() => "---"),
+      columns.map(() => "---"),
+    ),
+    row(
+      "weights begin",
+      columns.map(({ isPretrained }) => (isPretrained ? "pretrained" : "at random")),
+    ),
+    row(
+      "default base",
+      columns.map(({ revision }) => revision.bases[0]),
     ),
     row(
       "newest revision",
-      resolved.map(({ name }) => newestRevision(name)),
-    ),
-    row(
-      "base",
-      resolved.map(({ revision }) => revision.base.id),
+      columns.map(({ name }) => newestRevision(name)),
     ),
     row(
       "optimiser",
-      resolved.map(({ optimizer }) => optimizer),
+      columns.map(({ optimizer }) => optimizer),
     ),
     row(
-      "smallest `image_size`",
-      resolved.map(({ revision }) => revision.minImageSize),
+      "default learning rate",
+      columns.map(({ rate: { spelling, value } }) => `\`${spelling}\` ${value}`),
     ),
     row(
-      "`per_item_lrate`",
-      resolved.map(({ revision }) => revision.per_item_lrate),
+      "`lrate`",
+      columns.map(({ effective }) => effective.lrate),
     ),
-    ...Object.keys(first?.effective ?? {}).map((key) =>
+    ...keys.map((key) =>
       row(
         `\`${key}\``,
-        resolved.map(
-          ({ effective }) => Object.entries(effective).find(([name]) => name === key)?.[1] ?? "",
+        columns.map(
+          ({ origins }) => Object.entries(origins).find(([name]) => name === key)?.[1]?.value ?? "",
         ),
       ),
     ),
     "",
-    "The learning rate above is for the default batch_size; init_epochs and step_epochs are for the default num_epochs.",
-    "",
   ];
 };
+
+const defaults = (): string[] => [
+  "## Templates and their defaults",
+  "",
+  "A hyperparameter that is not in the table of a type is not one of its templates', and is refused there. The learning rate (lrate) is for the default batch_size; init_epochs and step_epochs are for the default num_epochs.",
+  "",
+  ...templateTypes.flatMap(defaultsOf),
+];
 
 /** The page of a kind, in Markdown. */
 export const referencePage = (kind: Kind): string => {

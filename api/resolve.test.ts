@@ -1,8 +1,15 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { EffectiveHyperparameters, Hyperparameters } from "./hyperparameters.ts";
+import {
+  EffectiveHyperparameters,
+  Hyperparameters,
+  hasHyperparameter,
+  typedHyperparameters,
+  typesWith,
+} from "./hyperparameters.ts";
 import { defaultInitEpochs, defaultStepEpochs, resolveHyperparameters } from "./resolve.ts";
-import { newestRevision, templateNames, templateRevision } from "./templates.ts";
+import { templateTypes } from "./template.ts";
+import { newestRevision, newestTemplate, templateNames, templateRevision } from "./templates.ts";
 
 const revisionOf = (template: (typeof templateNames)[number], revision = 1) => {
   const found = templateRevision(template, revision);
@@ -11,6 +18,8 @@ const revisionOf = (template: (typeof templateNames)[number], revision = 1) => {
 };
 const lite = revisionOf("visual-classifier/efficientnet-lite0");
 const resnet = revisionOf("visual-classifier/resnet18");
+const pretrained = { isPretrained: true };
+const atRandom = { isPretrained: false };
 
 describe("the catalogue", () => {
   it("knows its newest revisions and no other", () => {
@@ -21,37 +30,75 @@ describe("the catalogue", () => {
     }
   });
 
+  const classifier = {
+    average_horizontal_flips: true,
+    batch_size: 64,
+    image_size: 224,
+    logreg: true,
+    num_epochs: 65,
+    num_items_per_epoch: 0,
+    test_freq: 1,
+    seed: 0,
+  };
+  const multiplied = (base_gradient_multiplier: number) => ({
+    ...classifier,
+    base_gradient_multiplier,
+  });
+  const perItem = (value: number) => ({ spelling: "per_item_lrate", value });
+
   it("keeps what revision 1 was released with", () => {
-    const classifier = {
-      average_horizontal_flips: true,
-      batch_size: 64,
-      image_size: 224,
-      logreg: true,
-      num_epochs: 65,
-      num_items_per_epoch: 0,
-      test_freq: 1,
-      seed: 0,
-    };
-    expect({ ...lite, base: lite.base.id }).toEqual({
-      base: "efficientnet-lite0",
-      optimizer: "SGD",
-      per_item_lrate: 7.8125e-5,
-      minImageSize: 64,
-      defaults: { ...classifier, base_gradient_multiplier: 0.1 },
+    expect(lite).toEqual({
+      type: "visual-classifier",
+      backbone: "efficientnet-lite0",
+      bases: ["efficientnet-lite0", "none"],
+      imageSizes: { min: 64, max: 1024, step: 32 },
+      maxBatchSize: 1024,
+      pretrained: { optimizer: "SGD", rate: perItem(7.8125e-5), hyperparameters: multiplied(0.1) },
+      scratch: { optimizer: "SGD", rate: perItem(7.8125e-5), hyperparameters: multiplied(1) },
     });
     expect(resnet).toEqual({
-      base: { id: "none" },
-      optimizer: "SGD",
-      per_item_lrate: 7.8125e-4,
-      minImageSize: 32,
-      defaults: { ...classifier, base_gradient_multiplier: 1 },
+      type: "visual-classifier",
+      backbone: "resnet18",
+      bases: ["none"],
+      imageSizes: { min: 32, max: 1024, step: 32 },
+      maxBatchSize: 1024,
+      pretrained: { optimizer: "SGD", rate: perItem(7.8125e-5), hyperparameters: multiplied(0.1) },
+      scratch: { optimizer: "SGD", rate: perItem(7.8125e-4), hyperparameters: multiplied(1) },
     });
+  });
+
+  it("gives each type the hyperparameters that are its own, with defaults in their ranges", () => {
+    for (const name of templateNames) {
+      const revision = newestTemplate(name);
+      expect(name.startsWith(`${revision.type}/`)).toBe(true);
+      for (const { hyperparameters } of [revision.pretrained, revision.scratch]) {
+        expect(Hyperparameters.parse(hyperparameters)).toEqual(hyperparameters);
+        const follows = ["init_epochs", "step_epochs"];
+        expect(typedHyperparameters.filter((key) => key in hyperparameters)).toEqual(
+          typedHyperparameters.filter(
+            (key) => hasHyperparameter(revision.type, key) && !follows.includes(key),
+          ),
+        );
+        expect(hyperparameters.batch_size).toBeLessThanOrEqual(revision.maxBatchSize);
+      }
+      expect(revision.pretrained.hyperparameters.num_epochs).toBe(
+        revision.scratch.hyperparameters.num_epochs,
+      );
+    }
+    expect(new Set(templateNames.map((name) => newestTemplate(name).type))).toEqual(
+      new Set(templateTypes),
+    );
+    expect([...typedHyperparameters].sort()).toEqual(Object.keys(typesWith).sort());
   });
 });
 
 describe("resolved hyperparameters", () => {
   it("are the template's where nothing is written", () => {
-    const { effective, origins, seed, dropEpochs, ...steps } = resolveHyperparameters(lite);
+    const { effective, origins, seed, dropEpochs, ...steps } = resolveHyperparameters(
+      lite,
+      {},
+      pretrained,
+    );
     expect(effective).toEqual({
       average_horizontal_flips: true,
       base_gradient_multiplier: 0.1,
@@ -67,7 +114,7 @@ describe("resolved hyperparameters", () => {
     });
     expect(seed).toBe(0);
     expect(dropEpochs).toEqual([25, 32, 39, 46, 53, 60]);
-    expect(new Set(Object.values(origins).map(({ source }) => source))).toEqual(
+    expect(new Set(Object.values(origins).map((origin) => origin?.source))).toEqual(
       new Set(["default"]),
     );
     expect(steps).toEqual({ optimizer: "SGD" });
@@ -82,7 +129,7 @@ describe("resolved hyperparameters", () => {
     ["no digits beyond the twelfth", { per_item_lrate: 0.1, batch_size: 3 }, 0.3, "given"],
     ["never zero", { per_128_lrate: Number.MIN_VALUE, batch_size: 1 }, Number.MIN_VALUE, "given"],
   ])("learning rate: %s", (_, given, value, source) => {
-    const { origins, effective } = resolveHyperparameters(resnet, given);
+    const { origins, effective } = resolveHyperparameters(resnet, given, atRandom);
     expect(origins.lrate).toEqual({ value, source });
     expect(effective.lrate).toBe(value);
   });
@@ -94,29 +141,33 @@ describe("resolved hyperparameters", () => {
     [65, 25, 7],
     [1000, 385, 108],
   ])("%i epochs: first drop after %i, later ones every %i", (num_epochs, init, step) => {
-    const { effective } = resolveHyperparameters(resnet, { num_epochs });
+    const { effective } = resolveHyperparameters(resnet, { num_epochs }, atRandom);
     expect([effective.init_epochs, effective.step_epochs]).toEqual([init, step]);
     expect([defaultInitEpochs(num_epochs), defaultStepEpochs(num_epochs)]).toEqual([init, step]);
   });
 
   it("drops before the last epoch only, and lists the first 20", () => {
-    expect(resolveHyperparameters(resnet, { num_epochs: 3, init_epochs: 3 }).dropEpochs).toEqual(
-      [],
-    );
     expect(
-      resolveHyperparameters(resnet, { num_epochs: 100, init_epochs: 1, step_epochs: 1 })
+      resolveHyperparameters(resnet, { num_epochs: 3, init_epochs: 3 }, atRandom).dropEpochs,
+    ).toEqual([]);
+    expect(
+      resolveHyperparameters(resnet, { num_epochs: 100, init_epochs: 1, step_epochs: 1 }, atRandom)
         .dropEpochs,
     ).toHaveLength(20);
   });
 
   it("rounds an epoch up to whole batches", () => {
     const given = { batch_size: 64, num_epochs: 10 };
-    expect(resolveHyperparameters(resnet, given, 129)).toMatchObject({
+    expect(resolveHyperparameters(resnet, given, { ...atRandom, trainItems: 129 })).toMatchObject({
       stepsPerEpoch: 3,
       totalSteps: 30,
     });
     expect(
-      resolveHyperparameters(resnet, { ...given, num_items_per_epoch: 64 }, 129),
+      resolveHyperparameters(
+        resnet,
+        { ...given, num_items_per_epoch: 64 },
+        { ...atRandom, trainItems: 129 },
+      ),
     ).toMatchObject({ stepsPerEpoch: 1, totalSteps: 10 });
   });
 
@@ -128,7 +179,8 @@ describe("resolved hyperparameters", () => {
       average_horizontal_flips: optional(fc.boolean()),
       base_gradient_multiplier: optional(fc.double({ min: 0, max: 1, noNaN: true })),
       batch_size: optional(fc.integer({ min: 1, max: 1024 })),
-      image_size: optional(fc.integer({ min: 1, max: 32 }).map((n) => n * 32)),
+      detection_score_threshold: optional(fc.double({ min: 0, max: 1, noNaN: true })),
+      image_size: optional(fc.integer({ min: 2, max: 64 }).map((n) => n * 16)),
       init_epochs: epochs,
       step_epochs: epochs,
       logreg: optional(fc.boolean()),
@@ -138,13 +190,62 @@ describe("resolved hyperparameters", () => {
       num_epochs: epochs,
       num_items_per_epoch: optional(fc.integer({ min: 0, max: 1_000_000_000 })),
       test_freq: epochs,
+      use_perclass_regression: optional(fc.boolean()),
       seed: optional(fc.integer({ min: 0, max: 2 ** 31 - 1 })),
     });
+    const revisions = fc.constantFrom(...templateNames.map(newestTemplate));
     fc.assert(
-      fc.property(written, fc.constantFrom(lite, resnet), (given, revision) => {
-        const { effective } = resolveHyperparameters(revision, Hyperparameters.parse(given));
+      fc.property(written, revisions, fc.boolean(), (given, revision, isPretrained) => {
+        const { effective } = resolveHyperparameters(revision, Hyperparameters.parse(given), {
+          isPretrained,
+        });
         expect(EffectiveHyperparameters.parse(effective)).toEqual(effective);
       }),
     );
+  });
+
+  it("hold exactly what the template's type has", () => {
+    const always = ["batch_size", "lrate", "num_epochs"];
+    const beside = ["detection_score_threshold"];
+    for (const name of templateNames) {
+      const revision = newestTemplate(name);
+      const everything = Hyperparameters.parse({
+        detection_score_threshold: 0.5,
+        use_perclass_regression: true,
+        logreg: false,
+        image_size: 320,
+      });
+      for (const given of [{}, everything]) {
+        const resolved = resolveHyperparameters(revision, given, pretrained);
+        const own = typedHyperparameters.filter((key) => hasHyperparameter(revision.type, key));
+        const told = own.filter((key) => !beside.includes(key));
+        expect(Object.keys(resolved.effective).sort()).toEqual([...always, ...told].sort());
+        expect(Object.keys(resolved.origins).sort()).toEqual([...always, "seed", ...own].sort());
+        expect(resolved.detectionScoreThreshold !== undefined).toBe(
+          revision.type === "visual-detector",
+        );
+      }
+    }
+  });
+
+  it.each([
+    ["visual-classifier/resnet50", true, { lrate: 0.005, base_gradient_multiplier: 0.1 }],
+    ["visual-classifier/resnet50", false, { lrate: 0.05, base_gradient_multiplier: 1 }],
+    ["visual-classifier/vit-small", true, { lrate: 1e-3, base_gradient_multiplier: 0.05 }],
+    ["visual-detector/retinanet-efficientnet-lite0", true, { lrate: 1.5e-3, batch_size: 16 }],
+    ["visual-detector/retinanet-resnet50", false, { lrate: 0.01, image_size: 512 }],
+    ["visual-embedder/arcface-resnet50", false, { num_epochs: 30, init_epochs: 12 }],
+    ["context-based-classifier/linear", true, { lrate: 0.1, num_epochs: 100, logreg: true }],
+  ] as const)("%s, pretrained %s: the default table", (name, isPretrained, want) => {
+    const { effective } = resolveHyperparameters(newestTemplate(name), {}, { isPretrained });
+    expect(effective).toMatchObject(want);
+  });
+
+  it("a context-based classifier takes as many items as there are, and drops nowhere", () => {
+    const linear = newestTemplate("context-based-classifier/linear");
+    const resolve = (trainItems: number) =>
+      resolveHyperparameters(linear, { num_epochs: 5 }, { ...pretrained, trainItems });
+    expect(resolve(10)).toMatchObject({ stepsPerEpoch: 1, totalSteps: 5, dropEpochs: [] });
+    expect(resolve(65)).toMatchObject({ stepsPerEpoch: 2, totalSteps: 10 });
   });
 });

@@ -2,12 +2,20 @@
 
 import { significant } from "./canonical.ts";
 import type { Resolved } from "./deepmodel.ts";
-import type { EffectiveHyperparameters, Hyperparameters } from "./hyperparameters.ts";
-import type { TemplateRevision } from "./templates.ts";
+import {
+  type EffectiveHyperparameters,
+  type Hyperparameters,
+  hasHyperparameter,
+  type TypedHyperparameter,
+  typedHyperparameters,
+} from "./hyperparameters.ts";
+import type { Defaults, TemplateRevision, TemplateType } from "./template.ts";
 
 export interface ResolvedHyperparameters {
   /** What the trainer is told; numbers rounded to 12 significant digits, as they are hashed. */
   effective: EffectiveHyperparameters;
+  /** Of detectors: told to the trainer beside, and not hashed. */
+  detectionScoreThreshold?: number;
   seed: number;
   /** The same values, each with its origin, for status.resolved. */
   origins: Resolved["hyperparameters"];
@@ -30,79 +38,62 @@ export const defaultStepEpochs = (numEpochs: number): number =>
   Math.max(1, Math.round((numEpochs * 7) / 65));
 
 const effectiveLearningRate = (
-  revision: TemplateRevision,
+  { rate: { spelling, value } }: Defaults,
   given: Hyperparameters,
   batchSize: number,
 ): { value: number; source: Origin } => {
-  const [rate, source]: [number, Origin] =
-    given.lrate !== undefined
-      ? [given.lrate, "given"]
-      : given.per_item_lrate !== undefined
-        ? [given.per_item_lrate * batchSize, "given"]
-        : given.per_128_lrate !== undefined
-          ? [given.per_128_lrate * (batchSize / 128), "given"]
-          : [revision.per_item_lrate * batchSize, "default"];
-  // A product of tiny numbers may round to 0, which is not a learning rate.
-  return { value: Math.max(significant(rate), Number.MIN_VALUE), source };
+  const written = spellings.find((name) => given[name] !== undefined);
+  const rate = laidOut(written ?? spelling, (written && given[written]) ?? value, batchSize);
+  return {
+    // A product of tiny numbers may round to 0, which is not a learning rate.
+    value: Math.max(significant(rate), Number.MIN_VALUE),
+    source: written === undefined ? "default" : "given",
+  };
 };
+
+const spellings = ["lrate", "per_item_lrate", "per_128_lrate"] as const;
+
+const laidOut = (spelling: (typeof spellings)[number], value: number, batchSize: number): number =>
+  spelling === "lrate"
+    ? value
+    : value * (spelling === "per_item_lrate" ? batchSize : batchSize / 128);
 
 const dropEpochs = (hyperparameters: EffectiveHyperparameters): number[] => {
   const { init_epochs, step_epochs, num_epochs } = hyperparameters;
+  if (init_epochs === undefined || step_epochs === undefined) return [];
   const epochs: number[] = [];
   for (let e = init_epochs; e < num_epochs && epochs.length < 20; e += step_epochs) epochs.push(e);
   return epochs;
 };
 
-/**
- * Total: it resolves whatever the schema lets through, and judges nothing (see `validate.ts`).
- *
- * @param trainItems items that an epoch passes over when num_items_per_epoch is 0: the train split's size, of the
- * chosen concepts.
- */
+/** What is known of a run beside the template and the hyperparameters that were written. */
+export interface Circumstances {
+  /** The weights begin trained, not at random. */
+  isPretrained: boolean;
+  /** Items that an epoch passes over when num_items_per_epoch is 0: the train split's size, of the chosen concepts. */
+  trainItems?: number;
+}
+
+/** Total: it resolves whatever the schema lets through, and judges nothing (see `validate.ts`). */
 export const resolveHyperparameters = (
   revision: TemplateRevision,
-  given: Hyperparameters = {},
-  trainItems?: number,
+  given: Hyperparameters,
+  { isPretrained, trainItems }: Circumstances,
 ): ResolvedHyperparameters => {
-  const defaults = revision.defaults;
-  const numEpochs = given.num_epochs ?? defaults.num_epochs;
-  const filled = {
-    ...defaults,
-    init_epochs: Math.min(defaultInitEpochs(numEpochs), numEpochs),
-    step_epochs: defaultStepEpochs(numEpochs),
-  };
-  const number = (name: NumberName) => {
-    const value = given[name];
-    return value === undefined
-      ? { value: filled[name], source: "default" as const }
-      : { value: significant(value), source: "given" as const };
-  };
-  const boolean = (name: BooleanName) => ({
-    value: given[name] ?? filled[name],
-    source: given[name] === undefined ? ("default" as const) : ("given" as const),
-  });
-  const origins: Resolved["hyperparameters"] = {
-    average_horizontal_flips: boolean("average_horizontal_flips"),
-    base_gradient_multiplier: number("base_gradient_multiplier"),
-    batch_size: number("batch_size"),
-    image_size: number("image_size"),
-    init_epochs: number("init_epochs"),
-    step_epochs: number("step_epochs"),
-    logreg: boolean("logreg"),
-    lrate: effectiveLearningRate(revision, given, given.batch_size ?? defaults.batch_size),
-    num_epochs: number("num_epochs"),
-    num_items_per_epoch: number("num_items_per_epoch"),
-    test_freq: number("test_freq"),
-    seed: number("seed"),
-  };
-  const effective = effectiveValues(origins);
-  const items = effective.num_items_per_epoch > 0 ? effective.num_items_per_epoch : trainItems;
-  const stepsPerEpoch = items === undefined ? undefined : Math.ceil(items / effective.batch_size);
+  const defaults = isPretrained ? revision.pretrained : revision.scratch;
+  const origins = originsOf(revision, defaults, given);
+  const effective = effectiveValues(revision.type, origins);
+  const written = effective.num_items_per_epoch ?? 0;
+  const items = written > 0 ? written : trainItems;
+  const stepsPerEpoch = items === undefined ? undefined : stepsOf(revision.type, items, effective);
   return {
     effective,
+    ...(origins.detection_score_threshold === undefined
+      ? {}
+      : { detectionScoreThreshold: origins.detection_score_threshold.value }),
     seed: origins.seed.value,
     origins,
-    optimizer: revision.optimizer,
+    optimizer: defaults.optimizer,
     dropEpochs: dropEpochs(effective),
     ...(stepsPerEpoch === undefined
       ? {}
@@ -110,19 +101,90 @@ export const resolveHyperparameters = (
   };
 };
 
-type BooleanName = "average_horizontal_flips" | "logreg";
-type NumberName = Exclude<keyof Resolved["hyperparameters"], BooleanName | "lrate">;
+/** A head alone is trained on so few items as there are; a whole network refuses a batch that is larger. */
+const stepsOf = (
+  type: TemplateType,
+  items: number,
+  { batch_size }: EffectiveHyperparameters,
+): number =>
+  Math.ceil(
+    items /
+      (type === "context-based-classifier" ? Math.max(1, Math.min(batch_size, items)) : batch_size),
+  );
 
-const effectiveValues = (origins: Resolved["hyperparameters"]): EffectiveHyperparameters => ({
-  average_horizontal_flips: origins.average_horizontal_flips.value,
-  base_gradient_multiplier: origins.base_gradient_multiplier.value,
+type Origins = Resolved["hyperparameters"];
+type Booleans = "average_horizontal_flips" | "logreg" | "use_perclass_regression";
+type Numbers = Exclude<keyof Origins, Booleans | "lrate">;
+
+/** Each value with where it came from; those that the type does not have are left out. */
+const originsOf = (
+  { type }: TemplateRevision,
+  defaults: Defaults,
+  given: Hyperparameters,
+): Origins => {
+  const numEpochs = given.num_epochs ?? defaults.hyperparameters.num_epochs;
+  const filled = {
+    ...defaults.hyperparameters,
+    init_epochs: Math.min(defaultInitEpochs(numEpochs), numEpochs),
+    step_epochs: defaultStepEpochs(numEpochs),
+  };
+  const number = (name: Numbers) => {
+    const value = given[name];
+    return value === undefined
+      ? { value: filled[name] ?? 0, source: "default" as const }
+      : { value: significant(value), source: "given" as const };
+  };
+  const boolean = (name: Booleans) => ({
+    value: given[name] ?? filled[name] ?? false,
+    source: given[name] === undefined ? ("default" as const) : ("given" as const),
+  });
+  const ofSomeTypes = {
+    average_horizontal_flips: boolean("average_horizontal_flips"),
+    base_gradient_multiplier: number("base_gradient_multiplier"),
+    detection_score_threshold: number("detection_score_threshold"),
+    image_size: number("image_size"),
+    init_epochs: number("init_epochs"),
+    step_epochs: number("step_epochs"),
+    logreg: boolean("logreg"),
+    num_items_per_epoch: number("num_items_per_epoch"),
+    test_freq: number("test_freq"),
+    use_perclass_regression: boolean("use_perclass_regression"),
+  };
+  const batchSize = number("batch_size");
+  return {
+    ...ofType(type, ofSomeTypes),
+    batch_size: batchSize,
+    lrate: effectiveLearningRate(defaults, given, batchSize.value),
+    num_epochs: number("num_epochs"),
+    seed: number("seed"),
+  };
+};
+
+/** Of these values, those that the type has. */
+const ofType = <T extends Partial<Record<TypedHyperparameter, unknown>>>(
+  type: TemplateType,
+  values: T,
+): Partial<T> => {
+  const kept: Partial<T> = {};
+  for (const name of typedHyperparameters) {
+    if (hasHyperparameter(type, name) && name in values) kept[name] = values[name];
+  }
+  return kept;
+};
+
+const effectiveValues = (type: TemplateType, origins: Origins): EffectiveHyperparameters => ({
+  ...ofType(type, {
+    average_horizontal_flips: origins.average_horizontal_flips?.value ?? false,
+    base_gradient_multiplier: origins.base_gradient_multiplier?.value ?? 0,
+    image_size: origins.image_size?.value ?? 0,
+    init_epochs: origins.init_epochs?.value ?? 0,
+    step_epochs: origins.step_epochs?.value ?? 0,
+    logreg: origins.logreg?.value ?? false,
+    num_items_per_epoch: origins.num_items_per_epoch?.value ?? 0,
+    test_freq: origins.test_freq?.value ?? 0,
+    use_perclass_regression: origins.use_perclass_regression?.value ?? false,
+  }),
   batch_size: origins.batch_size.value,
-  image_size: origins.image_size.value,
-  init_epochs: origins.init_epochs.value,
-  step_epochs: origins.step_epochs.value,
-  logreg: origins.logreg.value,
   lrate: origins.lrate.value,
   num_epochs: origins.num_epochs.value,
-  num_items_per_epoch: origins.num_items_per_epoch.value,
-  test_freq: origins.test_freq.value,
 });

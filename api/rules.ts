@@ -2,92 +2,10 @@
 // predicate, with the same verdict (the table in test/contract holds both to it).
 
 import { z } from "zod";
-import { DatasetSource, PvcSource, Splits } from "./dataset.ts";
-import { DeepModelSpec, Gate, Toleration } from "./deepmodel.ts";
-import { Hyperparameters } from "./hyperparameters.ts";
-import type { ValidationRule } from "./structural.ts";
-import { newestRevision, type TemplateName, templateNames, templateRevision } from "./templates.ts";
-
-export interface Judgement {
-  /** Where it sits: `spec`, `spec.source`, `spec.gates[]`. */
-  at: string;
-  /** The field below that it names, `.max`; absent: the one where it sits. */
-  fieldPath?: string;
-  /** Judges a value that was found there; a value that does not fit its schema is not judged. */
-  holds: (self: unknown) => boolean;
-  message: string;
-}
-
-/** What the API server judges. */
-export type Rule = Judgement & ValidationRule;
-
-const judging =
-  <T>(schema: z.ZodType<T>, holds: (self: T) => boolean) =>
-  (self: unknown): boolean => {
-    const parsed = schema.safeParse(self);
-    return !parsed.success || holds(parsed.data);
-  };
-
-const ruleOn = <T>(
-  schema: z.ZodType<T>,
-  at: string,
-  rule: ValidationRule & { holds: (self: T) => boolean },
-): Rule => ({ ...rule, at, holds: judging(schema, rule.holds) });
-
-/**
- * A rule on `spec` would lock a stored object out of every change, `suspend` among them, once it is tightened. So it
- * is judged only when what it speaks of has changed; the planner judges it again and says Accepted=False.
- */
-const ratcheting = (field: "templateRevision" | "hyperparameters", rule: string): string =>
-  `!has(self.${field}) || (oldSelf.hasValue() && oldSelf.value().template == self.template && ` +
-  `has(oldSelf.value().${field}) && oldSelf.value().${field} == self.${field}) || ${rule}`;
-
-/** The newest revision of a template. The API server cannot know which revision a model without `templateRevision` keeps. */
-const newest = (template: TemplateName) => {
-  const revision = templateRevision(template, newestRevision(template));
-  if (revision === undefined) throw new Error(`${template} has no revision`);
-  return revision;
-};
-
-/** A CEL expression for a number that depends on the template. */
-const byTemplate = (value: (template: TemplateName) => number): string => {
-  const [first, ...others] = templateNames;
-  const differing = others.filter((name) => value(name) !== value(first));
-  return differing.reduce(
-    (otherwise, name) => `(self.template == '${name}' ? ${value(name)} : ${otherwise})`,
-    `${value(first)}`,
-  );
-};
-
-/** What rules on a DeepModel's spec speak of. */
-const Trained = DeepModelSpec.pick({
-  template: true,
-  templateRevision: true,
-  hyperparameters: true,
-});
-
-const defaultEpochs = (template: TemplateName) => newest(template).defaults.num_epochs;
-const minImageSize = (template: TemplateName) => newest(template).minImageSize;
-const writtenEpochs = `(has(self.hyperparameters.num_epochs) ? self.hyperparameters.num_epochs : ${byTemplate(defaultEpochs)})`;
-
-const atMostNumEpochs = (name: "init_epochs" | "test_freq"): Rule =>
-  ruleOn(Trained, "spec", {
-    rule: ratcheting(
-      "hyperparameters",
-      `!has(self.hyperparameters.${name}) || self.hyperparameters.${name} <= ${writtenEpochs}`,
-    ),
-    holds: ({ template, hyperparameters: given }) =>
-      given?.[name] === undefined || given[name] <= (given.num_epochs ?? defaultEpochs(template)),
-    optionalOldSelf: true,
-    fieldPath: `.hyperparameters.${name}`,
-    reason: "FieldValueInvalid",
-    message: `${name} must be at most num_epochs; where num_epochs is not written, the template's default (${[...new Set(templateNames.map(defaultEpochs))].join(" or ")}) counts`,
-  });
-
-const oneLearningRate =
-  "write at most one of lrate, per_item_lrate and per_128_lrate: they are spellings of one value";
-
-const smallImages = templateNames.filter((name) => minImageSize(name) < 64);
+import { DatasetSource, DatasetSpec, PvcSource, Splits } from "./dataset.ts";
+import { Gate, Toleration } from "./deepmodel.ts";
+import { type Judgement, judging, type Rule, ruleOn } from "./rule.ts";
+import { templateRules } from "./templaterules.ts";
 
 /** Children are named after their parents (`<model>-v<N>-a<K>`), and a name of a Job has at most 63 characters. */
 const nameRule = (maxLength: number): Rule =>
@@ -114,45 +32,7 @@ const labelValue = /^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/;
 
 export const deepModelRules: readonly Rule[] = [
   nameRule(40),
-  ruleOn(Trained, "spec", {
-    rule: ratcheting("templateRevision", `self.templateRevision <= ${byTemplate(newestRevision)}`),
-    holds: ({ template, templateRevision: revision }) =>
-      revision === undefined || revision <= newestRevision(template),
-    optionalOldSelf: true,
-    fieldPath: ".templateRevision",
-    reason: "FieldValueInvalid",
-    message: `templateRevision must be a revision that exists: ${templateNames.map((name) => `1 to ${newestRevision(name)} for ${name}`).join(", ")}`,
-  }),
-  ruleOn(Hyperparameters, "spec.hyperparameters", {
-    rule: "!has(self.per_item_lrate) || !has(self.lrate)",
-    holds: (self) => self.per_item_lrate === undefined || self.lrate === undefined,
-    fieldPath: ".per_item_lrate",
-    reason: "FieldValueForbidden",
-    message: oneLearningRate,
-  }),
-  ruleOn(Hyperparameters, "spec.hyperparameters", {
-    rule: "!has(self.per_128_lrate) || !(has(self.lrate) || has(self.per_item_lrate))",
-    holds: (self) =>
-      self.per_128_lrate === undefined ||
-      (self.lrate === undefined && self.per_item_lrate === undefined),
-    fieldPath: ".per_128_lrate",
-    reason: "FieldValueForbidden",
-    message: oneLearningRate,
-  }),
-  ruleOn(Trained, "spec", {
-    rule: ratcheting(
-      "hyperparameters",
-      `!has(self.hyperparameters.image_size) || self.hyperparameters.image_size >= ${byTemplate(minImageSize)}`,
-    ),
-    holds: ({ template, hyperparameters: given }) =>
-      given?.image_size === undefined || given.image_size >= minImageSize(template),
-    optionalOldSelf: true,
-    fieldPath: ".hyperparameters.image_size",
-    reason: "FieldValueInvalid",
-    message: `image_size must be at least 64 (32 is allowed for ${smallImages.join(", ")})`,
-  }),
-  atMostNumEpochs("init_epochs"),
-  atMostNumEpochs("test_freq"),
+  ...templateRules,
   conceptBytes,
   ruleOn(z.record(z.string(), z.string()), "spec.scheduling.nodeSelector", {
     rule: `self.all(key, key.size() <= 317 && key.matches(r'${labelKey.source}') && self[key].matches(r'${labelValue.source}'))`,
@@ -225,6 +105,18 @@ export const datasetRules: readonly Rule[] = [
     message: "train, validation and test must add up to 1",
   }),
   conceptBytes,
+  ruleOn(DatasetSpec.pick({ format: true, framesPerSecond: true }), "spec", {
+    rule:
+      "!has(self.framesPerSecond) || self.format == 'videoFolder' || (oldSelf.hasValue() && " +
+      "oldSelf.value().format == self.format && has(oldSelf.value().framesPerSecond) && " +
+      "oldSelf.value().framesPerSecond == self.framesPerSecond)",
+    holds: ({ format, framesPerSecond }) =>
+      framesPerSecond === undefined || format === "videoFolder",
+    optionalOldSelf: true,
+    fieldPath: ".framesPerSecond",
+    reason: "FieldValueForbidden",
+    message: "framesPerSecond is for the format videoFolder only",
+  }),
 ];
 
 /**

@@ -2,7 +2,8 @@
 // The trainer's JSON Schema (trainer-image/deeptrain_trainer/schema/run.json) is generated from this file.
 
 import { z } from "zod";
-import { ConceptName, DatasetFormat, Digest, HttpSource, Splits } from "./dataset.ts";
+import { baseNames } from "./bases.ts";
+import { ConceptName, DatasetFormat, Digest, HttpSource, HttpUrl, Splits } from "./dataset.ts";
 import { EffectiveHyperparameters } from "./hyperparameters.ts";
 
 const RunObject = z.strictObject({ namespace: z.string(), name: z.string(), uid: z.string() });
@@ -16,14 +17,35 @@ const common = {
   progressUrl: z.string().optional(),
 };
 
+/** Where the weights begin. Paths are inside the pod. */
+export const RunBase = z.union([
+  /** Random initialisation. */
+  z.strictObject({ id: z.literal("none") }),
+  /** Weights that the trainer image holds; `digest` is of the file. */
+  z.strictObject({ id: z.enum(baseNames).exclude(["none"]), digest: Digest }),
+  /** A safetensors file: `<path>/<hex of the digest>.safetensors` once it was fetched from `url`. */
+  z.strictObject({
+    id: z.literal("http"),
+    digest: Digest,
+    url: HttpUrl,
+    path: z.string(),
+    denyPrivateSources: z.boolean(),
+  }),
+  /** The artifact of a version: `path` is its directory, `digest` that of its manifest. */
+  z.strictObject({ id: z.literal("model"), digest: Digest, path: z.string() }),
+]);
+export type RunBase = z.infer<typeof RunBase>;
+
 export const TrainRun = z.strictObject({
   task: z.literal("train"),
   ...common,
   inputsHash: Digest,
   template: z.string(),
   templateRevision: z.int().min(1).max(1000),
-  /** All of the template's hyperparameters, resolved; the learning-rate spellings collapsed to `lrate`. */
+  /** Those that the template's type has, resolved; the learning-rate spellings collapsed to `lrate`. */
   hyperparameters: EffectiveHyperparameters,
+  /** Detectors only. Not part of the inputs: it may differ from one attempt to the next. */
+  detection_score_threshold: z.number().min(0).max(1).optional(),
   seed: z
     .int()
     .min(0)
@@ -31,8 +53,9 @@ export const TrainRun = z.strictObject({
   /** In the order of the model's outputs. */
   concepts: z.array(ConceptName).min(1).max(1000),
   dataset: z.strictObject({ path: z.string(), digest: Digest, splitDigest: Digest }),
-  /** `id` is `none` for random initialisation; `digest` is of the weights file. */
-  base: z.strictObject({ id: z.string(), digest: Digest.optional() }),
+  base: RunBase,
+  /** Context-based classifiers only: directory for what is derived of this dataset and shared by its models. */
+  derived: z.string().optional(),
   /** Directory of the version: checkpoints and the published artifact. */
   output: z.string(),
   /** Threads of PyTorch, fixed at the first attempt so that a resumed run is bit-equal. */
@@ -50,6 +73,8 @@ export const ImportRun = z.strictObject({
     z.strictObject({ pvc: z.strictObject({ path: z.string() }) }),
   ]),
   format: DatasetFormat,
+  /** videoFolder only: frames that are taken of each second. */
+  framesPerSecond: z.number().gt(0).max(60).optional(),
   splits: Splits.optional(),
   concepts: z.array(ConceptName).max(1000).optional(),
   invalidPercent: z.number().min(0).max(100),

@@ -3,7 +3,8 @@
 
 import type { z } from "zod";
 import { kinds } from "./crd.ts";
-import { type Judgement, operatorJudgements } from "./rules.ts";
+import type { Judgement } from "./rule.ts";
+import { operatorJudgements } from "./rules.ts";
 import { type StructuralSchema, structuralSchema } from "./structural.ts";
 
 export interface Problem {

@@ -1,7 +1,7 @@
 // Numbers as the columns of `kubectl get` show them.
 
 import type { Progress } from "../../api/deepmodel.ts";
-import { type MetricValues, metricNames } from "../../api/metrics.ts";
+import { type MetricName, type MetricValues, metricNames } from "../../api/metrics.ts";
 
 /** `45s`, `1m20s`, `2h05m`. */
 export const etaText = (seconds: number): string => {
@@ -29,11 +29,22 @@ export const progressText = ({
   ].join(" · ");
 
 /**
- * The metric that people look at first, as `top1 0.912`; undefined where there is no value. The trainer reports top1
- * where each item shows exactly one concept, whatever the loss; elsewhere macro_ap leads.
+ * The metrics that people look at first, and no model has those of two kinds. The trainer reports top1 where each item
+ * shows exactly one concept, whatever the loss; elsewhere macro_ap leads. Of videos whole ones count.
  */
+const headlines: readonly MetricName[] = [
+  "video_top1",
+  "video_macro_ap",
+  "top1",
+  "macro_ap",
+  "map50",
+  "map",
+  "recall_at_1",
+];
+
+/** The headline metric, as `top1 0.912`; undefined where there is no value. */
 export const metricText = (values: MetricValues | undefined): string | undefined => {
-  const order = ["top1", "macro_ap", ...metricNames] as const;
+  const order = [...headlines, ...metricNames];
   const name = order.find((each) => values?.[each] !== undefined);
   const value = name === undefined ? undefined : values?.[name];
   return name === undefined || value === undefined ? undefined : `${name} ${value.toFixed(3)}`;

@@ -2,7 +2,7 @@
 
 import { annotation, datasetPath, label, podPath, versionPath } from "../../api/group.ts";
 import type { ModelVersion } from "../../api/modelversion.ts";
-import type { InspectRun, TrainRun } from "../../api/run.ts";
+import { type InspectRun, RunBase, type TrainRun } from "../../api/run.ts";
 import { jobPlacement, type Placement, resourceQuantities } from "./placement.ts";
 import type { Manifest, Settings } from "./plan.ts";
 import { ownerReference } from "./plan.ts";
@@ -27,7 +27,7 @@ export const trainingJob = (inputs: AttemptInputs, settings: Settings): Manifest
   const { spec, metadata } = version;
   const run: TrainRun = {
     task: "train",
-    ...runBase(inputs, settings),
+    ...runIdentity(inputs, settings),
     inputsHash: spec.inputsHash,
     template: spec.template,
     templateRevision: spec.templateRevision,
@@ -39,7 +39,7 @@ export const trainingJob = (inputs: AttemptInputs, settings: Settings): Manifest
       digest: spec.dataset.digest,
       splitDigest: spec.dataset.splitDigest,
     },
-    base: spec.base,
+    base: runBase(version, settings),
     output: podPath.output,
     threads: inputs.threads,
     gpus: placement.gpus,
@@ -72,7 +72,7 @@ export const inspectJob = (inputs: AttemptInputs, settings: Settings): Manifest 
   const { version } = inputs;
   const run: InspectRun = {
     task: "inspect",
-    ...runBase(inputs, settings),
+    ...runIdentity(inputs, settings),
     inputsHash: version.spec.inputsHash,
     output: podPath.output,
   };
@@ -88,7 +88,23 @@ export const inspectJob = (inputs: AttemptInputs, settings: Settings): Manifest 
   );
 };
 
-const runBase = ({ version, attempt }: AttemptInputs, settings: Settings) => ({
+/** Where the weights begin, as the pod finds it. */
+const runBase = ({ spec: { base } }: ModelVersion, settings: Settings): RunBase => {
+  const { id, digest, url, model } = base;
+  if (digest === undefined) return { id: "none" };
+  if (model !== undefined) return { id: "model", digest, path: podPath.base };
+  return url === undefined
+    ? RunBase.parse({ id, digest })
+    : {
+        id: "http",
+        digest,
+        url,
+        path: podPath.bases,
+        denyPrivateSources: settings.denyPrivateSources,
+      };
+};
+
+const runIdentity = ({ version, attempt }: AttemptInputs, settings: Settings) => ({
   object: {
     namespace: version.metadata.namespace,
     name: version.metadata.name,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { metricNames } from "../../api/metrics.ts";
+import { evaluations } from "../../api/metrics.ts";
 import { ModelVersionStatus } from "../../api/modelversion.ts";
 import type { TrainingEvent } from "../../api/progress.ts";
 import { etaText, metricText, progressText } from "./display.ts";
@@ -106,31 +106,38 @@ describe("progress", () => {
     expect([settled[0]?.epoch, settled.at(-1)?.epoch]).toEqual([1, 1000]);
   });
 
-  test("a running version is under 32 KiB, a settled one under 6 KiB", () => {
-    const concepts = Array.from({ length: 50 }, (_, i) => ({
-      concept: `concept ${i}`,
-      precision: 1 / (i + 3),
-      recall: 1 / (i + 3),
-      f1: 1 / (i + 3),
-      ap: 1 / (i + 3),
-      roc_auc: 1 / (i + 3),
-      support: 100,
-    }));
-    const values = Object.fromEntries(metricNames.map((name, i) => [name, 1 / (i + 3)]));
-    const mails = Array.from({ length: 500 }, (_, i) =>
-      mail({ ...epoch(i + 1), epochs: 500, validation: values } as TrainingEvent, i + 1),
-    );
-    const told = readMails(version(), 1, [
-      ...mails,
-      mail({ type: "evaluation", split: "test", values, concepts }, 501),
-    ]);
-    const { attempt: _, ...running } = told;
-    expect(JSON.stringify(version({ status: running })).length).toBeLessThan(32 * 1024);
-    const { attempt: __, ...settled } = settledProgress(told, { epochs: 500, steps: 9500 }, at(9));
-    const parsed = ModelVersionStatus.parse(settled);
-    expect(JSON.stringify(version({ status: parsed })).length).toBeLessThan(6 * 1024);
-    expect(parsed.concepts?.[0]?.concept).toBe("concept 0");
-  });
+  test.each(evaluations)(
+    "a running version is under 32 KiB, a settled one under 6 KiB: %s",
+    (...names) => {
+      const concepts = Array.from({ length: 50 }, (_, i) => ({
+        concept: `concept ${i}`,
+        precision: 1 / (i + 3),
+        recall: 1 / (i + 3),
+        f1: 1 / (i + 3),
+        ap: 1 / (i + 3),
+        roc_auc: 1 / (i + 3),
+        support: 100,
+      }));
+      const values = Object.fromEntries(names.map((name, i) => [name, 1 / (i + 3)]));
+      const mails = Array.from({ length: 500 }, (_, i) =>
+        mail({ ...epoch(i + 1), epochs: 500, validation: values } as TrainingEvent, i + 1),
+      );
+      const told = readMails(version(), 1, [
+        ...mails,
+        mail({ type: "evaluation", split: "test", values, concepts }, 501),
+      ]);
+      const { attempt: _, ...running } = told;
+      expect(JSON.stringify(version({ status: running })).length).toBeLessThan(32 * 1024);
+      const { attempt: __, ...settled } = settledProgress(
+        told,
+        { epochs: 500, steps: 9500 },
+        at(9),
+      );
+      const parsed = ModelVersionStatus.parse(settled);
+      expect(JSON.stringify(version({ status: parsed })).length).toBeLessThan(6 * 1024);
+      expect(parsed.concepts?.[0]?.concept).toBe("concept 0");
+    },
+  );
 });
 
 describe("when progress is written", () => {
@@ -173,9 +180,13 @@ describe("columns", () => {
     );
   });
 
-  test("top1 where there is one, else macro_ap, else what there is", () => {
+  test("the headline of each type of template, else what there is", () => {
     expect(metricText({ macro_ap: 0.8, top1: 0.9121 })).toBe("top1 0.912");
     expect(metricText({ macro_f1: 0.7, macro_ap: 0.8 })).toBe("macro_ap 0.800");
+    expect(metricText({ precision: 0.9, map: 0.4, map50: 0.8 })).toBe("map50 0.800");
+    expect(metricText({ baseline_recall_at_1: 0.5, recall_at_1: 0.7 })).toBe("recall_at_1 0.700");
+    expect(metricText({ top1: 0.6, video_top1: 0.7 })).toBe("video_top1 0.700");
+    expect(metricText({ macro_ap: 0.6, video_macro_ap: 0.7 })).toBe("video_macro_ap 0.700");
     expect(metricText({ log_loss: 0.3 })).toBe("log_loss 0.300");
     expect(metricText({})).toBeUndefined();
   });

@@ -16,7 +16,7 @@ import type { Mail } from "./mail.ts";
 const RUNNING_POINTS = 60;
 const SETTLED_POINTS = 12;
 /** A settled version is kept small: the worst concepts in so many bytes, all of them in metrics.json. */
-const SETTLED_CONCEPTS_BYTES = 2_500;
+const SETTLED_CONCEPTS_BYTES = 2_300;
 
 export type Told = Pick<
   ModelVersionStatus,
@@ -128,12 +128,12 @@ const afterEpoch = (
   at: string,
 ): Partial<Told> => {
   const { epoch, loss, validation } = event;
-  const point: HistoryPoint = {
+  const point = rounded({
     epoch,
     loss,
     lrate: rate(event),
     ...(validation === undefined ? {} : { validation }),
-  };
+  });
   const history = [...(told.history ?? []).filter((each) => each.epoch < epoch), point];
   return {
     progress: shown(
@@ -244,7 +244,17 @@ const worst = (rows: NonNullable<Told["concepts"]>): NonNullable<Told["concepts"
 };
 
 export const thinnedHistory = ({ history }: Told): Pick<Told, "history"> =>
-  history === undefined ? {} : { history: thinned(history, SETTLED_POINTS).map(rounded) };
+  history === undefined ? {} : { history: thinned(history, SETTLED_POINTS).map(settledPoint) };
+
+/** Four digits tell epochs apart. Where there are metrics of whole videos, those of frames are in metrics.json only. */
+const settledPoint = (point: HistoryPoint): HistoryPoint => {
+  if (point.validation === undefined) return point;
+  const values = Object.entries(point.validation).map(
+    ([name, value]) => [name, Number(value.toPrecision(4))] as const,
+  );
+  const ofVideos = values.filter(([name]) => name.startsWith("video_"));
+  return { ...point, validation: Object.fromEntries(ofVideos.length > 0 ? ofVideos : values) };
+};
 
 const rounded = (point: HistoryPoint): HistoryPoint => ({
   ...point,

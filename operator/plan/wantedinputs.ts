@@ -1,11 +1,13 @@
 // The training inputs that a DeepModel's spec and its Dataset ask for now, or why there are none.
 
+import { type Base, catalogueBase, isPretrained } from "../../api/bases.ts";
 import type { Dataset, DatasetReport } from "../../api/dataset.ts";
 import type { DeepModel, Resolved } from "../../api/deepmodel.ts";
 import { inputsHash } from "../../api/inputs.ts";
 import type { ModelVersion, ModelVersionSpec } from "../../api/modelversion.ts";
 import { type ResolvedHyperparameters, resolveHyperparameters } from "../../api/resolve.ts";
-import { newestRevision, type TemplateRevision, templateRevision } from "../../api/templates.ts";
+import type { TemplateRevision } from "../../api/template.ts";
+import { newestRevision, templateRevision } from "../../api/templates.ts";
 import { condition, isTrue } from "./conditions.ts";
 import type { Problem } from "./specproblem.ts";
 
@@ -23,6 +25,7 @@ export type WantedInputs =
 export interface ResolvedSpec {
   revision: number;
   template: TemplateRevision;
+  base: Base;
   hyperparameters: ResolvedHyperparameters;
 }
 
@@ -42,20 +45,31 @@ export const resolveSpec = (
     spec.templateRevision ?? newest?.spec.templateRevision ?? newestRevision(spec.template);
   const template = templateRevision(spec.template, revision);
   if (template === undefined) return undefined;
-  const first = resolveHyperparameters(template, spec.hyperparameters);
-  const items = data && trainItems(data, spec.concepts, first.effective.logreg);
+  const base = catalogueBase(spec.base?.name ?? template.bases[0]);
+  const given = spec.hyperparameters ?? {};
+  const circumstances = { isPretrained: isPretrained(base) };
+  const first = resolveHyperparameters(template, given, circumstances);
+  const items = data && trainItems(data, spec.concepts, isExclusive(template, first));
   const hyperparameters =
-    items === undefined ? first : resolveHyperparameters(template, spec.hyperparameters, items);
-  return { revision, template, hyperparameters };
+    items === undefined
+      ? first
+      : resolveHyperparameters(template, given, { ...circumstances, trainItems: items });
+  return { revision, template, base, hyperparameters };
 };
 
-/** Softmax leaves items of other concepts out; logistic regression keeps them as negatives. */
+/** Softmax over the concepts, which is what an embedder learns by, too. */
+const isExclusive = (
+  { type }: TemplateRevision,
+  { effective }: Pick<ResolvedHyperparameters, "effective">,
+): boolean => type === "visual-embedder" || effective.logreg === false;
+
+/** Softmax leaves items of other concepts out; logistic regression and detectors keep them as negatives. */
 export const trainItems = (
   data: DatasetReport,
   chosen: readonly string[] | undefined,
-  logreg: boolean,
+  isExclusive: boolean,
 ): number => {
-  if (chosen === undefined || logreg) return data.items.train;
+  if (chosen === undefined || !isExclusive) return data.items.train;
   const names = new Set(chosen);
   return data.concepts.reduce((sum, { name, train }) => sum + (names.has(name) ? train : 0), 0);
 };
@@ -86,11 +100,11 @@ export const wantedInputs = (
 
 const inputsOf = (
   { spec }: DeepModel,
-  { revision, template, hyperparameters }: ResolvedSpec,
+  { revision, base, hyperparameters }: ResolvedSpec,
   concepts: string[],
   dataset: ModelVersionSpec["dataset"],
 ): Inputs => {
-  const { id, digest } = template.base;
+  const { id, digest } = base;
   const content = {
     template: spec.template,
     templateRevision: revision,
@@ -152,8 +166,9 @@ const notReady = (model: DeepModel, why: string): Problem => ({
 const dataProblem = (
   { spec }: DeepModel,
   data: DatasetReport,
-  { hyperparameters: { effective } }: ResolvedSpec,
+  { template, hyperparameters }: ResolvedSpec,
 ): Problem | undefined => {
+  const { effective } = hyperparameters;
   const known = new Map(data.concepts.map((concept) => [concept.name, concept]));
   const chosen = spec.concepts ?? [...known.keys()];
   const missing = chosen.find((name) => !known.has(name));
@@ -166,7 +181,7 @@ const dataProblem = (
   if (chosen.length === 0 || data.items.train === 0) {
     return { reason: "NoData", message: `Dataset ${spec.datasetRef.name} has no training items` };
   }
-  if (!effective.logreg && chosen.length < 2) {
+  if (effective.logreg === false && chosen.length < 2) {
     return {
       reason: "SingleConcept",
       message: `spec.hyperparameters.logreg: false needs two concepts or more, and there is only ${chosen[0]}; set logreg to true, or add concepts`,
@@ -179,7 +194,7 @@ const dataProblem = (
       message: `no training item of Dataset ${spec.datasetRef.name} has the concept ${listed(empty)}; add items, or leave it out of spec.concepts`,
     };
   }
-  const items = trainItems(data, spec.concepts, effective.logreg);
+  const items = trainItems(data, spec.concepts, isExclusive(template, hyperparameters));
   return items < effective.batch_size
     ? {
         reason: "BatchLargerThanData",
@@ -199,13 +214,14 @@ const ADVISED_ITEMS = 1000;
 export const dataWarning = (
   { spec }: DeepModel,
   data: DatasetReport | undefined,
-  { hyperparameters: { effective } }: ResolvedSpec,
+  { template, hyperparameters }: ResolvedSpec,
 ): Problem | undefined => {
+  const { effective } = hyperparameters;
   if (data === undefined) return undefined;
   const warnings: Problem[] = [];
   const lonely = withoutNegatives(spec.concepts, data);
   if (lonely !== undefined) warnings.push(lonely);
-  const items = trainItems(data, spec.concepts, effective.logreg);
+  const items = trainItems(data, spec.concepts, isExclusive(template, hyperparameters));
   if (items < ADVISED_ITEMS) {
     warnings.push({
       reason: "FewItems",
@@ -265,7 +281,7 @@ const smallBatch = (concepts: number, batchSize: number, items: number): Problem
 /** `status.resolved`. */
 export const resolvedStatus = (
   model: DeepModel,
-  { revision, template, hyperparameters }: ResolvedSpec,
+  { revision, base, hyperparameters }: ResolvedSpec,
   data: DatasetReport | undefined,
 ): Resolved => {
   const newest = newestRevision(model.spec.template);
@@ -279,7 +295,7 @@ export const resolvedStatus = (
     dropEpochs,
     ...(stepsPerEpoch === undefined ? {} : { stepsPerEpoch }),
     ...(totalSteps === undefined ? {} : { totalSteps }),
-    base: template.base.id,
+    base: base.id,
     ...(concepts === undefined ? {} : { concepts }),
   };
 };

@@ -17,6 +17,14 @@ export const acceptedDatasets: ManifestCase[] = [
       tolerance: { invalidPercent: 0.5 },
     }),
   },
+  ...["coco", "voc", "yolo", "videoFolder"].map((format) => ({
+    name: `the format ${format}`,
+    manifest: dataset({ format }),
+  })),
+  {
+    name: "a frame every two seconds",
+    manifest: dataset({ format: "videoFolder", framesPerSecond: 0.5 }),
+  },
   { name: "a claim", manifest: dataset({ source: { pvc: { claimName: "photos" } } }) },
   {
     name: "a folder of a claim",
@@ -98,7 +106,22 @@ export const refusedDatasets: ManifestCase[] = [
     refused: "spec.source.pvc.claimName",
   },
   { name: "no format", manifest: dataset({ format: undefined }), refused: "spec.format" },
-  { name: "an unknown format", manifest: dataset({ format: "coco" }), refused: "spec.format" },
+  { name: "an unknown format", manifest: dataset({ format: "tfrecord" }), refused: "spec.format" },
+  {
+    name: "frames of pictures",
+    manifest: dataset({ framesPerSecond: 1 }),
+    refused: "spec.framesPerSecond",
+  },
+  {
+    name: "no frames at all",
+    manifest: dataset({ format: "videoFolder", framesPerSecond: 0 }),
+    refused: "spec.framesPerSecond",
+  },
+  {
+    name: "more frames than there are",
+    manifest: dataset({ format: "videoFolder", framesPerSecond: 61 }),
+    refused: "spec.framesPerSecond",
+  },
   {
     name: "ratios below 1",
     manifest: dataset({ splits: { ratios: { train: 0.8, validation: 0.1, test: 0 } } }),

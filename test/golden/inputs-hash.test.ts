@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
+import { catalogueBase, isPretrained } from "../../api/bases.ts";
 import { Digest } from "../../api/dataset.ts";
 import { Hyperparameters } from "../../api/hyperparameters.ts";
 import { inputsHash, type TrainingInputs } from "../../api/inputs.ts";
@@ -15,6 +16,8 @@ const Row = z.strictObject({
     templateRevision: z.int(),
     hyperparameters: Hyperparameters.optional(),
   }),
+  /** Digest of the base's weights. Default: the template's own base. */
+  base: Digest.optional(),
   concepts: z.array(z.string()),
   dataset: z.strictObject({ digest: Digest, splitDigest: Digest }),
   hash: Digest,
@@ -26,7 +29,10 @@ const rows = z
 const inputsOf = (row: z.infer<typeof Row>): TrainingInputs => {
   const revision = templateRevision(row.spec.template, row.spec.templateRevision);
   if (revision === undefined) throw new Error(`${row.name}: no such revision`);
-  const { effective, seed } = resolveHyperparameters(revision, row.spec.hyperparameters);
+  const base = row.base === undefined ? catalogueBase(revision.bases[0]) : { digest: row.base };
+  const { effective, seed } = resolveHyperparameters(revision, row.spec.hyperparameters ?? {}, {
+    isPretrained: isPretrained(base),
+  });
   return {
     template: row.spec.template,
     templateRevision: row.spec.templateRevision,
@@ -34,7 +40,7 @@ const inputsOf = (row: z.infer<typeof Row>): TrainingInputs => {
     seed,
     concepts: row.concepts,
     dataset: row.dataset,
-    base: revision.base,
+    base,
   };
 };
 
@@ -56,7 +62,7 @@ describe("inputs hash", () => {
         ...inputs,
         hyperparameters: {
           ...inputs.hyperparameters,
-          [name]: typeof value === "boolean" ? !value : value + 1,
+          [name]: typeof value === "number" ? value + 1 : value !== true,
         },
       })),
       { ...inputs, seed: 1 },
@@ -76,7 +82,10 @@ describe("inputs hash", () => {
     if (revision === undefined) throw new Error("no revision");
     const spelled = [{ lrate: 0.05 }, { per_item_lrate: 7.8125e-4 }, { per_128_lrate: 0.1 }, {}];
     const hashes = spelled.map((given) =>
-      inputsHash({ ...inputs, hyperparameters: resolveHyperparameters(revision, given).effective }),
+      inputsHash({
+        ...inputs,
+        hyperparameters: resolveHyperparameters(revision, given, { isPretrained: false }).effective,
+      }),
     );
     expect(new Set(hashes)).toEqual(new Set([first.hash]));
   });

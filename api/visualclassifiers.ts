@@ -1,0 +1,90 @@
+// visual-classifier: concepts of a whole image or frame.
+
+import type { BaseName } from "./bases.ts";
+import type {
+  Backbone,
+  DefaultHyperparameters,
+  Defaults,
+  ImageSizes,
+  Revisions,
+} from "./template.ts";
+
+const hyperparameters = (base_gradient_multiplier: number): DefaultHyperparameters => ({
+  average_horizontal_flips: true,
+  base_gradient_multiplier,
+  batch_size: 64,
+  image_size: 224,
+  logreg: true,
+  num_epochs: 65,
+  num_items_per_epoch: 0,
+  test_freq: 1,
+  seed: 0,
+});
+
+/** Stochastic gradient descent, with the rate for one item. */
+const sgd = (perItem: number, multiplier: number): Defaults => ({
+  optimizer: "SGD",
+  rate: { spelling: "per_item_lrate", value: perItem },
+  hyperparameters: hyperparameters(multiplier),
+});
+
+const adamw = (multiplier: number): Defaults => ({
+  optimizer: "AdamW",
+  rate: { spelling: "lrate", value: 1e-3 },
+  hyperparameters: hyperparameters(multiplier),
+});
+
+const sizes: ImageSizes = { min: 64, max: 1024, step: 32 };
+
+const classifier = (
+  backbone: Backbone,
+  bases: readonly [BaseName, ...BaseName[]],
+  pretrained: Defaults,
+  scratch: Defaults,
+  imageSizes = sizes,
+): Revisions => [
+  {
+    type: "visual-classifier",
+    backbone,
+    bases,
+    imageSizes,
+    maxBatchSize: 1024,
+    pretrained,
+    scratch,
+  },
+];
+
+/** Stage by stage of strided convolutions: smaller pictures still leave it a cell. */
+const smallSizes: ImageSizes = { ...sizes, min: 32 };
+/** Whole patches of 16 pixels. */
+const patchSizes: ImageSizes = { min: 96, max: 512, step: 16 };
+
+export const visualClassifiers = {
+  "visual-classifier/efficientnet-lite0": classifier(
+    "efficientnet-lite0",
+    ["efficientnet-lite0", "none"],
+    sgd(7.8125e-5, 0.1),
+    sgd(7.8125e-5, 1),
+  ),
+  "visual-classifier/resnet18": classifier(
+    "resnet18",
+    ["none"],
+    sgd(7.8125e-5, 0.1),
+    sgd(7.8125e-4, 1),
+    smallSizes,
+  ),
+  "visual-classifier/resnet50": classifier(
+    "resnet50",
+    ["none"],
+    sgd(7.8125e-5, 0.1),
+    sgd(7.8125e-4, 1),
+  ),
+  "visual-classifier/convnext-tiny": classifier("convnext-tiny", ["none"], adamw(0.1), adamw(1)),
+  "visual-classifier/vit-small": classifier(
+    "vit-small",
+    ["none"],
+    adamw(0.05),
+    adamw(1),
+    patchSizes,
+  ),
+} as const;

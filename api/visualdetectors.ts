@@ -1,0 +1,70 @@
+// visual-detector: concepts and bounding boxes.
+
+import type { BaseName } from "./bases.ts";
+import type { Backbone, DefaultHyperparameters, Defaults, Revisions } from "./template.ts";
+
+const hyperparameters = (
+  base_gradient_multiplier: number,
+  image_size: number,
+): DefaultHyperparameters => ({
+  average_horizontal_flips: true,
+  base_gradient_multiplier,
+  batch_size: 16,
+  detection_score_threshold: 0.3,
+  image_size,
+  num_epochs: 50,
+  num_items_per_epoch: 0,
+  test_freq: 1,
+  use_perclass_regression: false,
+  seed: 0,
+});
+
+const adamw = (multiplier: number): Defaults => ({
+  optimizer: "AdamW",
+  rate: { spelling: "lrate", value: 1.5e-3 },
+  hyperparameters: hyperparameters(multiplier, 320),
+});
+
+/** The field's rate of 0.01 at 16 images. */
+const sgd: Defaults = {
+  optimizer: "SGD",
+  rate: { spelling: "per_item_lrate", value: 6.25e-4 },
+  hyperparameters: hyperparameters(1, 512),
+};
+
+const detector = (
+  backbone: Backbone,
+  bases: readonly [BaseName, ...BaseName[]],
+  anchorsPerCell: number,
+  pretrained: Defaults,
+  scratch: Defaults,
+): Revisions => [
+  {
+    type: "visual-detector",
+    backbone,
+    bases,
+    imageSizes: { min: 256, max: 1024, step: 32 },
+    maxBatchSize: 256,
+    anchorsPerCell,
+    pretrained,
+    scratch,
+  },
+];
+
+export const visualDetectors = {
+  "visual-detector/retinanet-efficientnet-lite0": detector(
+    "efficientnet-lite0",
+    ["efficientnet-lite0", "none"],
+    9,
+    adamw(0.2),
+    adamw(1),
+  ),
+  "visual-detector/ssdlite-efficientnet-lite0": detector(
+    "efficientnet-lite0",
+    ["efficientnet-lite0", "none"],
+    6,
+    adamw(0.2),
+    adamw(1),
+  ),
+  "visual-detector/retinanet-resnet50": detector("resnet50", ["none"], 9, sgd, sgd),
+} as const;
