@@ -14,6 +14,12 @@ MANIFEST = "manifest.json"
 _FORMAT = 1
 
 
+def document(value: Any) -> bytes:
+    """The content of a JSON file of the artifact."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1)
+    return text.encode() + b"\n"
+
+
 def publish(
     output: Path, files: dict[str, bytes], facts: dict[str, Any], attempt: int
 ) -> dict[str, Any]:
@@ -69,6 +75,17 @@ def published_record(output: Path, inputs_hash: str) -> dict[str, Any] | None:
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Failure("ArtifactMissing", f"The artifact is damaged: {error}.") from None
+
+
+def checked_files(folder: Path, manifest: dict[str, Any], names: list[str]) -> dict[str, bytes]:
+    """The content of some of an artifact's files. Raises OSError, ValueError, KeyError or TypeError where damaged."""
+    entries = {entry["path"]: entry for entry in manifest["files"]}
+    contents = {}
+    for name in names:
+        contents[name] = (folder / name).read_bytes()
+        if "sha256:" + hashlib.sha256(contents[name]).hexdigest() != entries[name]["digest"]:
+            raise ValueError(f"{name} is not what was published")
+    return contents
 
 
 def inspect(output: Path, inputs_hash: str) -> dict[str, Any]:

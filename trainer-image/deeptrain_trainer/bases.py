@@ -9,12 +9,6 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from .failure import Failure
-
-if TYPE_CHECKING:
-    import torch
 
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
 
@@ -37,28 +31,6 @@ def base_folder() -> Path:
     """Where the bundled files lie: beside the interpreter, or where DEEPTRAIN_BASES says."""
     default = Path(sys.prefix, "share", "deeptrain", "bases")
     return Path(os.environ.get("DEEPTRAIN_BASES", default))
-
-
-def load_base(base_id: str, digest: str | None) -> "dict[str, torch.Tensor]":
-    """The tensors of a bundled base. Raises Failure(BaseUnavailable) when it is not there or not the one named."""
-    from safetensors.torch import load
-
-    path = base_folder() / f"{base_id}.safetensors"
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise Failure(
-            "BaseUnavailable",
-            f"The base {base_id} cannot be read from this trainer image: {error.strerror}.",
-        ) from None
-    found = "sha256:" + hashlib.sha256(content).hexdigest()
-    if found != digest:
-        raise Failure(
-            "BaseUnavailable",
-            f"The base {base_id} in this trainer image is {found}, but this version was made with {digest}: "
-            "use the trainer image that it was made with.",
-        )
-    return load(content)
 
 
 def _convert_efficientnet_lite0(folder: Path) -> Path:

@@ -20,7 +20,7 @@ from .durable import sync_directory, write_synced
 from .failure import Failure
 from .report import log
 
-_FORMAT = 1
+_FORMAT = 2
 _MANIFEST = "manifest.json"
 _STATE = "state.json"
 # Files of tensors by their role in `Checkpoint`.

@@ -7,24 +7,17 @@ from dataclasses import asdict, dataclass, field
 from math import inf
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.utils import get_total_norm
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from .augment import DRAWS, augment
 from .checkpoint import Checkpoint, Checkpoints
-from .data import LabelledItems
 from .device import Device
-from .evaluate import validate
 from .failure import Failure, Stopped
-from .loss import classification_loss
-from .metrics import selection_metric
-from .models import Classifier
-from .optimizer import momentum_of, restore_momentum, set_lrate
-from .order import batch_items, derived_seed, uniforms
-from .pixels import Pixels
+from .learner import Batch, Learner
+from .models import BasedModel
+from .optimizer import optimizer_state, restore_optimizer, set_lrate
+from .order import derived_seed
 from .report import Reporter, rounded
 from .run import TrainRun
 from .schedule import Schedule
@@ -32,6 +25,8 @@ from .speed import Speed
 
 CHECKPOINT_SECONDS = 300.0
 REPORT_SECONDS = 3.0
+# An epoch that took less is not worth the writing of a checkpoint at its end; the last one is.
+SHORTEST_SAVE_SECONDS = 2.0
 # Non-finite steps running, and validation loss over the first one after warm-up, that mean divergence.
 MOST_BAD_STEPS = 3
 MOST_LOSS_GROWTH = 10.0
@@ -59,21 +54,26 @@ class Training:
     """The parts of one training. `check_stop` raises Stopped after a SIGTERM."""
 
     run: TrainRun
-    model: Classifier
-    optimizer: torch.optim.SGD
-    schedule: Schedule
+    learner: Learner
+    optimizer: torch.optim.Optimizer
     device: Device
-    pixels: Pixels
-    labelled: LabelledItems
-    validation_pixels: Pixels
-    validation: LabelledItems
-    exclusive: bool
     checkpoints: Checkpoints
     reporter: Reporter
     check_stop: Callable[[], None]
     state: State = field(default_factory=State)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     saved: dict[str, int] | None = None
+    saved_at: float = 0.0
+
+    @property
+    def model(self) -> BasedModel:
+        """What is trained."""
+        return self.learner.model
+
+    @property
+    def schedule(self) -> Schedule:
+        """How long, and with which learning rates."""
+        return self.learner.schedule
 
 
 def run_training(t: Training) -> None:
@@ -95,62 +95,40 @@ def _train_epoch(t: Training, speed: Speed) -> None:
     """Steps until the end of the epoch that `state` is in."""
     t.model.train()
     end = (t.state.epoch + 1) * t.schedule.steps_per_epoch
-    last_report = last_save = time.monotonic()
+    last_report = time.monotonic()
+    t.saved_at = t.saved_at or last_report
     with ThreadPoolExecutor(1, "batch") as loader:
-        waiting = loader.submit(load_batch, t, t.state.step)
+        waiting = loader.submit(t.learner.load_batch, t.state.step)
         while t.state.step < end:
             t.check_stop()
             began = time.monotonic()
             batch = waiting.result()
             if t.state.step + 1 < end:  # made while this one is trained on
-                waiting = loader.submit(load_batch, t, t.state.step + 1)
-            loss = train_step(t, *batch)
+                waiting = loader.submit(t.learner.load_batch, t.state.step + 1)
+            loss = train_step(t, batch)
             now = time.monotonic()
             speed.step(now - began)
             _judge(t, loss)
             if now - last_report >= REPORT_SECONDS and loss is not None:
                 t.reporter.send({"type": "step", **_position(t, speed), **_rates(t, loss)})
                 last_report = now
-            if now - last_save >= CHECKPOINT_SECONDS:
+            if now - t.saved_at >= CHECKPOINT_SECONDS:
                 save_state(t)
-                last_save = now
 
 
-Batch = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.float32]]
-
-
-def load_batch(t: Training, step: int) -> Batch:
-    """Pixels, truth and random numbers of a step's images: a pure function of the step."""
-    chosen, passes = batch_items(
-        t.run.seed, step, t.run.hyperparameters.batch_size, len(t.labelled)
-    )
-    draws = uniforms(t.run.seed, passes, chosen, DRAWS)
-    return t.pixels.batch(chosen), t.labelled.truth[chosen], draws
-
-
-def train_step(
-    t: Training, pixels: NDArray[np.uint8], truth: NDArray[np.bool_], draws: NDArray[np.float32]
-) -> float | None:
+def train_step(t: Training, batch: Batch) -> float | None:
     """One update. The loss, or None where loss, gradient or statistics are not finite: then the model is as before."""
-    hyperparameters, device = t.run.hyperparameters, t.device.torch_device
-    images = augment(
-        torch.from_numpy(pixels).to(device),
-        torch.from_numpy(draws).to(device),
-        hyperparameters.average_horizontal_flips,
-    )
-    targets = torch.from_numpy(truth).to(device).float()
     set_lrate(t.optimizer, t.schedule.lrate_at(t.state.step))
     torch.manual_seed(derived_seed("dropout", t.run.seed, t.state.step))
     # The forward pass itself moves batch-norm's statistics.
     statistics = list(t.model.buffers())
     before = [buffer.clone() for buffer in statistics]
-    with t.device.autocast():
-        logits = t.model(images)
-    loss = classification_loss(logits.float(), targets, hyperparameters.logreg)
+    loss = t.learner.loss(batch)
     t.optimizer.zero_grad()
     loss.backward()
-    gradients = [p.grad for p in t.model.parameters() if p.grad is not None]
-    finite = torch.isfinite(loss) & torch.isfinite(get_total_norm(gradients))
+    trained = [p for p in t.model.parameters() if p.grad is not None]
+    norm = get_total_norm([p.grad for p in trained if p.grad is not None])
+    finite = torch.isfinite(loss) & torch.isfinite(norm)
     # The largest instead of the Euclidean norm: a variance may be large, but its square must not overflow.
     largest = get_total_norm([b for b in statistics if b.is_floating_point()], inf)
     t.state.step += 1
@@ -158,6 +136,8 @@ def train_step(
         for buffer, kept in zip(statistics, before, strict=True):
             buffer.copy_(kept)
         return None
+    if t.learner.recipe.clip_norm is not None:
+        clip_grads_with_norm_(trained, t.learner.recipe.clip_norm, norm)
     t.optimizer.step()
     return loss.item()
 
@@ -184,41 +164,34 @@ def _close_epoch(t: Training, speed: Speed) -> dict[str, Any]:
         "loss": rounded(loss),
         "lrate": rounded(t.schedule.lrate_at(state.step - 1)),
     }
-    if t.schedule.evaluates_after(epoch) and len(t.validation):
+    if t.schedule.evaluates_after(epoch) and t.learner.has_validation:
         point["validation"] = _evaluate(t, epoch, loss)
         speed.evaluation(time.monotonic() - began)
     elif epoch == t.schedule.epochs and not state.best_epoch:
         _keep_weights(t, epoch)  # nothing was ever evaluated: the last epoch is exported
     state.epoch, state.epoch_loss, state.epoch_steps = epoch, 0.0, 0
     state.history.append(point)
-    save_state(t)
+    is_last = epoch == t.schedule.epochs
+    if is_last or time.monotonic() - t.saved_at >= SHORTEST_SAVE_SECONDS:
+        save_state(t)
     return point
 
 
 def _evaluate(t: Training, epoch: int, training_loss: float) -> dict[str, float]:
     """Metrics on the validation split; keeps the weights when they are the best so far, ties going to the later."""
     state = t.state
-    names, logreg = t.run.concepts, t.run.hyperparameters.logreg
+    t.model.eval()
     try:
-        result = validate(
-            t.model,
-            t.device,
-            t.validation_pixels,
-            t.validation,
-            names,
-            logreg,
-            t.exclusive,
-            t.check_stop,
-        )
+        result = t.learner.validate()
     except FloatingPointError as error:
         raise _diverged(t, "the scores of the validation split were not finite") from error
     if state.step > t.schedule.warmup_steps:
         _judge_validation(t, result.loss, training_loss)
-    value = result.metrics.values.get(selection_metric(t.exclusive))
+    value = result.values.get(t.learner.selection_metric)
     if value is None or state.best_value is None or value >= state.best_value:
         state.best_value = value
         _keep_weights(t, epoch)
-    return result.metrics.values
+    return result.values
 
 
 def _judge_validation(t: Training, loss: float, training_loss: float) -> None:
@@ -261,13 +234,14 @@ def save_state(t: Training) -> None:
             step,
             state,
             {name: v.detach().cpu().contiguous() for name, v in t.model.state_dict().items()},
-            {n: v.cpu().contiguous() for n, v in momentum_of(t.model, t.optimizer).items()},
+            {n: v.cpu().contiguous() for n, v in optimizer_state(t.model, t.optimizer).items()},
             {name: v.contiguous() for name, v in t.best_weights.items()},
             best_epoch,
             best_is_model=step == best_epoch * t.schedule.steps_per_epoch > 0,
         )
     )
     t.saved = {"epoch": t.state.epoch, "step": t.state.step}
+    t.saved_at = time.monotonic()
     t.reporter.send({"type": "checkpoint", **t.saved})
 
 
@@ -275,7 +249,7 @@ def restore_state(t: Training, checkpoint: Checkpoint) -> None:
     """Goes on from a checkpoint, bit by bit as if nothing had happened."""
     t.state = State(step=checkpoint.step, best_epoch=checkpoint.best_epoch, **checkpoint.state)
     t.model.load_state_dict(checkpoint.model)
-    restore_momentum(t.model, t.optimizer, checkpoint.optimizer)
+    restore_optimizer(t.model, t.optimizer, checkpoint.optimizer)
     t.best_weights = checkpoint.best
     t.saved = {"epoch": t.state.epoch, "step": t.state.step}
 
@@ -288,7 +262,7 @@ def _position(t: Training, speed: Speed | None = None) -> dict[str, Any]:
         "steps": t.schedule.steps,
     }
     if speed is not None:
-        left = t.schedule.evaluations_after(t.state.step) if len(t.validation) else 0
+        left = t.schedule.evaluations_after(t.state.step) if t.learner.has_validation else 0
         position |= speed.report(t.schedule.steps - t.state.step, left)
     return position
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save
+from onnx import ModelProto
 from torch import Tensor, nn
 
 from .augment import to_planes
 from .evaluate import probabilities
 from .failure import Failure
 from .models import Classifier
-from .preprocess import IR_VERSION, OPSET, open_session, preprocess_graph
+from .preprocess import IR_VERSION, OPSET, open_session
 
 PARITY_IMAGES = 64
 PARITY_TOLERANCE = 1e-3
@@ -40,18 +40,23 @@ class _Servable(nn.Module):
 
 def model_graph(model: Classifier, image_size: int, logreg: bool, concepts: list[str]) -> bytes:
     """The model as one ONNX file: `pixels` uint8 [N, S, S, 3] to `scores` float [N, C], concepts as metadata."""
-    servable = _Servable(model, logreg).cpu().eval()
+    graph = pixels_graph(_Servable(model, logreg), image_size, ["scores"])
+    return with_metadata(graph, concepts=json.dumps(concepts, ensure_ascii=False))
+
+
+def pixels_graph(module: nn.Module, image_size: int, outputs: list[str]) -> ModelProto:
+    """A module of `pixels` uint8 [N, S, S, 3] as ONNX, with a free batch size and the names of its outputs."""
     example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=_MOST_BATCH)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
-            servable,
+            module.cpu().eval(),
             (example,),
             dynamo=True,
             input_names=["pixels"],
-            output_names=["scores"],
+            output_names=outputs,
             dynamic_shapes=({0: batch},),
             opset_version=OPSET,
             external_data=False,
@@ -59,7 +64,7 @@ def model_graph(model: Classifier, image_size: int, logreg: bool, concepts: list
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
-    proto = program.model_proto
+    proto: ModelProto = program.model_proto
     proto.ir_version = IR_VERSION
     proto.producer_name = "deeptrain"
     # Traces of the Python source are of no use to a server and name paths of this machine.
@@ -69,8 +74,14 @@ def model_graph(model: Classifier, image_size: int, logreg: bool, concepts: list
     for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output):
         del value.metadata_props[:]
     del proto.graph.metadata_props[:]
-    entry = proto.metadata_props.add()
-    entry.key, entry.value = "concepts", json.dumps(concepts, ensure_ascii=False)
+    return proto
+
+
+def with_metadata(proto: ModelProto, **metadata: str) -> bytes:
+    """The file of a graph, with metadata."""
+    for key, value in metadata.items():
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, value
     content: bytes = proto.SerializeToString(deterministic=True)
     return content
 
@@ -109,18 +120,3 @@ def parity(
         "largestDifference": difference,
         "tolerance": PARITY_TOLERANCE,
     }
-
-
-def artifact_files(
-    model: Classifier, graph: bytes, image_size: int, documents: dict[str, Any]
-) -> dict[str, bytes]:
-    """The content of every file but the manifest. `documents` are written as JSON under their names."""
-    files = {
-        "preprocess.onnx": preprocess_graph(image_size).SerializeToString(deterministic=True),
-        "model.onnx": graph,
-        "weights.safetensors": save({k: v.contiguous() for k, v in model.state_dict().items()}),
-    }
-    for name, document in documents.items():
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1)
-        files[name] = text.encode() + b"\n"
-    return files

@@ -13,6 +13,8 @@ _INPUT_AT_FAULT = frozenset(
     {
         "BatchLargerThanData",
         "BaseUnavailable",
+        "BaseIncompatible",
+        "NoBoxes",
         "NoPositives",
         "SingleConcept",
         "InputInvalid",

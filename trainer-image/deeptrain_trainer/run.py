@@ -13,19 +13,38 @@ _MAX_UID_CHARACTERS = 64
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """All resolved, under their published names. `lrate` is the effective learning rate."""
+    """All resolved, under their published names. `lrate` is the effective learning rate.
 
-    average_horizontal_flips: bool
-    base_gradient_multiplier: float
+    Those that a type of template does not have are absent in its run files and read by nothing: here they keep a
+    neutral value.
+    """
+
     batch_size: int
-    image_size: int
-    init_epochs: int
-    step_epochs: int
-    logreg: bool
     lrate: float
     num_epochs: int
-    num_items_per_epoch: int
-    test_freq: int
+    average_horizontal_flips: bool = False
+    base_gradient_multiplier: float = 0.0
+    image_size: int = 0
+    init_epochs: int = 1
+    step_epochs: int = 1
+    logreg: bool = True
+    num_items_per_epoch: int = 0
+    test_freq: int = 1
+    use_perclass_regression: bool = False
+
+
+@dataclass(frozen=True)
+class Base:
+    """Where the weights begin: `id` is `none`, a bundled base, `http` or `model` (api/run.ts).
+
+    `digest` is of the weights' file, with `model` of the artifact's manifest. `path` is the folder that holds them.
+    """
+
+    id: str
+    digest: str = ""
+    url: str = ""
+    path: Path = Path()
+    deny_private_sources: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,11 +63,14 @@ class TrainRun:
     dataset_path: Path
     dataset_digest: str
     split_digest: str
-    base_id: str
-    base_digest: str | None
+    base: Base
     output: Path
     threads: int
     gpus: int
+    # Detectors only: boxes that score below it are not returned.
+    detection_score_threshold: float
+    # Context-based classifiers only: the folder for what is derived of the dataset.
+    derived: Path
 
 
 @dataclass(frozen=True)
@@ -117,12 +139,19 @@ def train_run(document: dict[str, Any]) -> TrainRun:
         dataset_path=Path(document["dataset"]["path"]),
         dataset_digest=document["dataset"]["digest"],
         split_digest=document["dataset"]["splitDigest"],
-        base_id=document["base"]["id"],
-        base_digest=document["base"].get("digest"),
+        base=_base(document["base"]),
         output=Path(document["output"]),
         threads=document["threads"],
         gpus=document["gpus"],
+        detection_score_threshold=document.get("detection_score_threshold", 0.0),
+        derived=Path(document.get("derived", "")),
     )
+
+
+def _base(given: dict[str, Any]) -> Base:
+    path = Path(given.get("path", ""))
+    deny = given.get("denyPrivateSources", False)
+    return Base(given["id"], given.get("digest", ""), given.get("url", ""), path, deny)
 
 
 def inspect_run(document: dict[str, Any]) -> InspectRun:

@@ -1,6 +1,8 @@
 """How long the training is and how its learning rate goes: pure functions of the hyperparameters and the step."""
 
 from dataclasses import dataclass
+from math import cos, pi
+from typing import Literal
 
 from .run import Hyperparameters
 
@@ -19,6 +21,8 @@ class Schedule:
     init_epochs: int
     step_epochs: int
     test_freq: int
+    # `step`: drops after init_epochs and then every step_epochs. `cosine`: half a wave down to 0, by the step.
+    shape: Literal["step", "cosine"] = "step"
 
     @property
     def steps(self) -> int:
@@ -39,6 +43,8 @@ class Schedule:
     def lrate_at(self, step: int) -> float:
         """The learning rate with which step `step` is made."""
         warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        if self.shape == "cosine":
+            return float(self.lrate * warmup * 0.5 * (1 + cos(pi * step / self.steps)))
         return float(self.lrate * warmup * LRATE_DECAY ** self.drops(step // self.steps_per_epoch))
 
     def evaluates_after(self, epoch: int) -> bool:

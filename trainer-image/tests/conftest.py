@@ -14,8 +14,6 @@ import torch
 from stored import coloured, store, train_run
 
 from deeptrain_trainer.checkpoint import Checkpoint, Checkpoints
-from deeptrain_trainer.data import open_data
-from deeptrain_trainer.device import Device
 from deeptrain_trainer.engine import Training
 from deeptrain_trainer.report import Reporter
 from deeptrain_trainer.run import TrainRun
@@ -52,8 +50,10 @@ def prepared(run_file: RunFile) -> Callable[..., Training]:
     def make(**changes: Any) -> Training:
         run: TrainRun = typed(run_file(**changes))
         torch.set_num_threads(run.threads)
-        device = Device(torch.device("cpu"), "cpu", "fp32")
-        training = prepare(run, open_data(run), device, Recorder(), lambda: None)
+        patch = pytest.MonkeyPatch()
+        patch.setattr("deeptrain_trainer.train.bf16_on_cpu", lambda _template: False)
+        training = prepare(run, Recorder(), lambda: None)
+        patch.undo()
         training.checkpoints = Unwritten(run.output, run.inputs_hash)
         return training
 

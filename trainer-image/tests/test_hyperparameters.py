@@ -8,8 +8,8 @@ import torch
 from conftest import Recorder
 from test_models import LITE0
 
-from deeptrain_trainer import engine
-from deeptrain_trainer.engine import Training, load_batch, run_training, train_step
+from deeptrain_trainer import classifier, engine
+from deeptrain_trainer.engine import Training, run_training, train_step
 
 Prepared = Callable[..., Training]
 
@@ -25,7 +25,7 @@ def changed(before: dict[str, torch.Tensor], t: Training) -> set[str]:
 
 def one_step(t: Training) -> float:
     t.model.train()
-    loss = train_step(t, *load_batch(t, t.state.step))
+    loss = train_step(t, t.learner.load_batch(t.state.step))
     assert loss is not None
     return loss
 
@@ -35,13 +35,13 @@ def test_average_horizontal_flips(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch, flips: bool
 ) -> None:
     given: list[bool] = []
-    real = engine.augment
+    real = classifier.augment
 
     def watched(pixels: torch.Tensor, draws: torch.Tensor, flips: bool) -> torch.Tensor:
         given.append(flips)
         return real(pixels, draws, flips)
 
-    monkeypatch.setattr(engine, "augment", watched)
+    monkeypatch.setattr(classifier, "augment", watched)
     one_step(prepared(average_horizontal_flips=flips))
     assert given == [flips]
 
@@ -78,14 +78,14 @@ def test_base_gradient_multiplier_0_freezes_the_base_with_its_batch_norm(
 @pytest.mark.parametrize("batch_size", [1, 7, 48])
 def test_batch_size(prepared: Prepared, batch_size: int) -> None:
     t = prepared(batch_size=batch_size)
-    assert len(load_batch(t, 0)[0]) == batch_size
+    assert len(t.learner.load_batch(0)[0]) == batch_size
     assert t.schedule.steps_per_epoch == -(-48 // batch_size)
 
 
 @pytest.mark.parametrize("image_size", [32, 96])
 def test_image_size(prepared: Prepared, image_size: int) -> None:
     t = prepared(image_size=image_size)
-    assert load_batch(t, 0)[0].shape[1:] == (image_size, image_size, 3)
+    assert t.learner.load_batch(0)[0].shape[1:] == (image_size, image_size, 3)
 
 
 def test_init_epochs_and_step_epochs_drop_the_rate_that_is_trained_with(prepared: Prepared) -> None:
@@ -116,10 +116,10 @@ def test_num_epochs_and_num_items_per_epoch_are_kept_exactly(
     shown = 0
     real = engine.train_step
 
-    def counted(t: Training, pixels, truth, draws):  # type: ignore[no-untyped-def]
+    def counted(t: Training, batch: engine.Batch) -> float | None:
         nonlocal shown
-        shown += len(pixels)
-        return real(t, pixels, truth, draws)
+        shown += len(batch[0])
+        return real(t, batch)
 
     monkeypatch.setattr(engine, "train_step", counted)
     t = prepared(num_epochs=3, num_items_per_epoch=20, batch_size=8)
@@ -138,7 +138,7 @@ def test_test_freq(prepared: Prepared, test_freq: int, want: list[int]) -> None:
 def test_seed_changes_order_augmentation_and_initialisation(prepared: Prepared) -> None:
     one, other = prepared(seed=1), prepared(seed=2)
     assert not torch.equal(weights(one)["head.weight"], weights(other)["head.weight"])
-    first, second = load_batch(one, 0), load_batch(other, 0)
+    first, second = one.learner.load_batch(0), other.learner.load_batch(0)
     assert not np.array_equal(first[0], second[0])
     assert not np.array_equal(first[2], second[2])
     again = prepared(seed=1)

@@ -85,7 +85,11 @@ def test_published_is_0_and_inspect_repeats_the_record(
     [
         ({"batch_size": 1000}, 42, "BatchLargerThanData"),
         ({"template": "visual-classifier/other"}, 42, "InputInvalid"),
-        ({"base": {"id": "none-such"}}, 42, "BaseUnavailable"),
+        (
+            {"base": {"id": "efficientnet-lite0", "digest": "sha256:" + "0" * 64}},
+            42,
+            "BaseUnavailable",
+        ),
         ({"lrate": 1e30, "num_epochs": 20, "init_epochs": 20}, 43, "Diverged"),
     ],
 )

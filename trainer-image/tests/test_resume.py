@@ -25,6 +25,7 @@ STEPS = 6
 # A trainer that writes a checkpoint at nearly every step.
 DRIVER = (
     "import sys; from deeptrain_trainer import engine; engine.CHECKPOINT_SECONDS = 0.05;"
+    "engine.SHORTEST_SAVE_SECONDS = 0.0;"
     "from deeptrain_trainer.__main__ import main; sys.exit(main())"
 )
 
@@ -74,7 +75,7 @@ def test_stopped_at_every_look_and_resumed(
     run_training(whole)
     for look in looks:
         stopped = prepared(**shape)
-        stopped.check_stop = StopAt(look)
+        stopped.check_stop = stopped.learner.check_stop = StopAt(look)  # type: ignore[attr-defined]
         with pytest.raises(Stopped):
             run_training(stopped)
         assert isinstance(stopped.checkpoints, Unwritten)

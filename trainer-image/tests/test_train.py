@@ -21,12 +21,12 @@ from stored import coloured, store, train_run
 from deeptrain_trainer import engine
 from deeptrain_trainer import pixels as pixels_module
 from deeptrain_trainer.checkpoint import Checkpoint
+from deeptrain_trainer.classifier import build_classifier
 from deeptrain_trainer.dataset.image import decode_rgb
 from deeptrain_trainer.engine import Training, run_training
 from deeptrain_trainer.export import exported_model
 from deeptrain_trainer.failure import Failure, Stopped
-from deeptrain_trainer.models import build_classifier
-from deeptrain_trainer.optimizer import momentum_of
+from deeptrain_trainer.optimizer import optimizer_state
 from deeptrain_trainer.pixels import Pixels
 from deeptrain_trainer.preprocess import Preprocess, open_session
 from deeptrain_trainer.run import train_run as typed
@@ -141,7 +141,7 @@ def test_stopped_after_the_last_step_it_names_the_checkpoint_and_goes_on_from_th
         raise Stopped
 
     with monkeypatch.context() as patch, pytest.raises(Stopped) as stopped:
-        patch.setattr("deeptrain_trainer.train.model_graph", stop)
+        patch.setattr("deeptrain_trainer.classifier.model_graph", stop)
         train(run, Recorder(), lambda: None)
     assert stopped.value.facts == {"checkpoint": {"epoch": 1, "step": 6}}
     recorder = Recorder()
@@ -224,8 +224,8 @@ def test_three_steps_running_that_are_not_finite_diverge(
 def poisoned(real: Callable[..., engine.Batch], *steps: int) -> Callable[..., engine.Batch]:
     """The batches, those of the steps with a NaN in their brightness."""
 
-    def load(t: Training, step: int) -> engine.Batch:
-        pixels, truth, draws = real(t, step)
+    def load(step: int) -> engine.Batch:
+        pixels, truth, draws = real(step)
         if step in steps:
             draws[0, 5] = np.nan
         return pixels, truth, draws
@@ -236,13 +236,15 @@ def poisoned(real: Callable[..., engine.Batch], *steps: int) -> Callable[..., en
 def test_a_step_that_is_not_finite_changes_nothing_of_the_model(prepared: Prepared) -> None:
     t = prepared()
     t.model.train()
-    assert engine.train_step(t, *engine.load_batch(t, 0)) is not None
+    assert engine.train_step(t, t.learner.load_batch(0)) is not None
     before = {name: value.clone() for name, value in t.model.state_dict().items()}
-    momentum = {name: value.clone() for name, value in momentum_of(t.model, t.optimizer).items()}
-    assert engine.train_step(t, *poisoned(engine.load_batch, 1)(t, 1)) is None
+    momentum = {
+        name: value.clone() for name, value in optimizer_state(t.model, t.optimizer).items()
+    }
+    assert engine.train_step(t, poisoned(t.learner.load_batch, 1)(1)) is None
     after = t.model.state_dict()
     assert [name for name, value in before.items() if not torch.equal(value, after[name])] == []
-    for name, value in momentum_of(t.model, t.optimizer).items():
+    for name, value in optimizer_state(t.model, t.optimizer).items():
         assert torch.equal(momentum[name], value)
 
 
@@ -251,7 +253,7 @@ def test_statistics_that_overflow_are_not_kept(prepared: Prepared) -> None:
     t.model.train()
     with torch.no_grad():
         t.model.base.net.conv1.weight.mul_(1e22)  # finite, but the square of its output is not
-    assert engine.train_step(t, *engine.load_batch(t, 0)) is None
+    assert engine.train_step(t, t.learner.load_batch(0)) is None
     assert all(value.isfinite().all() for value in t.model.state_dict().values())
 
 
@@ -259,8 +261,9 @@ def test_no_checkpoint_holds_what_is_not_finite(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(engine, "load_batch", poisoned(engine.load_batch, 0, 2, 3, 5))
+    monkeypatch.setattr(engine, "SHORTEST_SAVE_SECONDS", 0.0)
     t = prepared(num_epochs=2)
+    monkeypatch.setattr(t.learner, "load_batch", poisoned(t.learner.load_batch, 0, 2, 3, 5))
     assert isinstance(t.checkpoints, Unwritten)
     saved: list[int] = []
     save = t.checkpoints.save
@@ -291,9 +294,9 @@ def test_validation_loss_over_ten_times_the_first_diverges_if_training_loss_rose
 
 def test_scores_that_are_not_finite_diverge(prepared: Prepared) -> None:
     t = prepared()
-    t.state.step, t.schedule = 5, replace(t.schedule, steps_per_epoch=5)
+    t.state.step, t.learner.schedule = 5, replace(t.schedule, steps_per_epoch=5)
     with torch.no_grad():
-        t.model.head.bias[0] = float("nan")
+        t.learner.model.head.bias[0] = float("nan")
     with pytest.raises(Failure, match="scores of the validation split were not finite") as diverged:
         run_training(t)
     assert diverged.value.exit_code == 43
@@ -302,11 +305,16 @@ def test_scores_that_are_not_finite_diverge(prepared: Prepared) -> None:
 def test_pixels_that_do_not_fit_into_memory_are_made_for_each_batch(prepared: Prepared) -> None:
     t = prepared()
     uncached = Pixels(
-        t.pixels._dataset, t.labelled.items, Preprocess(32), 2, t.pixels.bytes - 1, lambda: None
+        t.learner.pixels._dataset,
+        t.learner.labelled.items,
+        Preprocess(32),
+        2,
+        t.learner.pixels.bytes - 1,
+        lambda: None,
     )
-    assert t.pixels.is_cached and not uncached.is_cached
+    assert t.learner.pixels.is_cached and not uncached.is_cached
     indices = np.array([5, 0, 47])
-    assert np.array_equal(t.pixels.batch(indices), uncached.batch(indices))
+    assert np.array_equal(t.learner.pixels.batch(indices), uncached.batch(indices))
 
 
 @pytest.mark.parametrize(("fit", "want"), [(1, 1), (2, 2), (100, 4)])
@@ -330,9 +338,11 @@ def test_large_pictures_are_decoded_as_many_at_a_time_as_fit_into_memory(
         return decode_rgb(data)
 
     monkeypatch.setattr(pixels_module, "decode_rgb", decode)
-    uncached = Pixels(t.pixels._dataset, t.labelled.items, Preprocess(32), 4, 0, lambda: None)
+    uncached = Pixels(
+        t.learner.pixels._dataset, t.learner.labelled.items, Preprocess(32), 4, 0, lambda: None
+    )
     indices = np.arange(16)
-    assert np.array_equal(t.pixels.batch(indices), uncached.batch(indices))
+    assert np.array_equal(t.learner.pixels.batch(indices), uncached.batch(indices))
     assert most == want
 
 

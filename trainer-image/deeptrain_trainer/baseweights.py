@@ -1,0 +1,139 @@
+"""The weights that a training begins with: bundled, fetched, or of another version. Safetensors only."""
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import nn
+
+from .artifact import MANIFEST, checked_files
+from .bases import base_folder
+from .failure import Failure
+from .run import Base
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Below this share of its tensors a backbone would begin mostly at random, which nobody who names a base wants.
+LEAST_MATCHED_SHARE = 0.9
+# Prefixes under which files keep the backbone that we call `base`; what is trained elsewhere often has a wrapper's.
+_PREFIXES = ("base.", "net.", "backbone.", "module.", "model.")
+
+
+def is_pretrained(base: Base) -> bool:
+    """Whether the weights begin as something learnt."""
+    return base.id != "none"
+
+
+def load_base_into(backbone: nn.Module, base: Base) -> tuple[int, int]:
+    """Puts the base's weights into a backbone: tensors whose name and shape match. How many were loaded, and are new.
+
+    Raises Failure: BaseUnavailable where the weights cannot be read or are not those that were named,
+    BaseIncompatible where fewer than 90 % of the backbone's tensors are among them.
+    """
+    own = backbone.state_dict()
+    if not is_pretrained(base):
+        return 0, len(own)
+    given = base_tensors(base)
+    matching = _best_match(own, given)
+    if len(matching) < LEAST_MATCHED_SHARE * len(own):
+        raise Failure(
+            "BaseIncompatible",
+            f"spec.base: only {len(matching)} of the {len(own)} tensors of this template's backbone are in the base "
+            f"with their name and shape (missing: {_missing(own, matching)}): choose a base of the same architecture.",
+        )
+    backbone.load_state_dict({**own, **matching})
+    return len(matching), len(own) - len(matching)
+
+
+def base_tensors(base: Base) -> "dict[str, Tensor]":
+    """All tensors of a base by their names. Raises Failure as `load_base_into`."""
+    if base.id == "model":
+        return _tensors(_version_weights(base), "the base's weights")
+    if base.id == "http":
+        from .basefetch import fetched_weights
+
+        return _tensors(fetched_weights(base), base.url)
+    return _tensors(_bundled(base), f"the base {base.id}")
+
+
+def _bundled(base: Base) -> bytes:
+    path = base_folder() / f"{base.id}.safetensors"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Failure(
+            "BaseUnavailable",
+            f"The base {base.id} cannot be read from this trainer image: {error.strerror}.",
+        ) from None
+    found = "sha256:" + hashlib.sha256(content).hexdigest()
+    if found != base.digest:
+        raise Failure(
+            "BaseUnavailable",
+            f"The base {base.id} in this trainer image is {found}, but this version was made with {base.digest}: "
+            "use the trainer image that it was made with.",
+        )
+    return content
+
+
+def version_manifest(base: Base) -> dict[str, Any]:
+    """The manifest of the version that is the base. Raises Failure(BaseUnavailable)."""
+    try:
+        content = (base.path / MANIFEST).read_bytes()
+        if "sha256:" + hashlib.sha256(content).hexdigest() != base.digest:
+            raise ValueError(f"its manifest is not {base.digest}")
+        return dict(json.loads(content))
+    except (OSError, ValueError) as error:
+        raise _unreadable(error) from None
+
+
+def _version_weights(base: Base) -> bytes:
+    manifest = version_manifest(base)
+    try:
+        return checked_files(base.path, manifest, ["weights.safetensors"])["weights.safetensors"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: Exception) -> Failure:
+    return Failure("BaseUnavailable", f"spec.base.modelRef: the version cannot be read: {error}.")
+
+
+def _tensors(content: bytes, what: str) -> "dict[str, Tensor]":
+    """Raises Failure(BaseIncompatible) for what is not safetensors, a pickle above all: it is never opened."""
+    try:
+        return load(content)
+    except (SafetensorError, ValueError, KeyError, OverflowError) as error:
+        kind = "a pickle or a zip archive" if content[:2] in (b"PK", b"\x80\x02") else "not whole"
+        raise Failure(
+            "BaseIncompatible",
+            f"spec.base: {what} is {kind}: only safetensors files are accepted ({str(error)[:200]}).",
+        ) from None
+
+
+def _best_match(own: "dict[str, Tensor]", given: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    """The given tensors that fit, by our names; under that pair of prefixes with which most do."""
+    candidates = []
+    for theirs in ("", *_PREFIXES):
+        for ours in ("", "net."):
+            renamed = {
+                ours + name.removeprefix(theirs): tensor
+                for name, tensor in given.items()
+                if name.startswith(theirs)
+            }
+            candidates.append(
+                {
+                    name: tensor.to(own[name].dtype)
+                    for name, tensor in renamed.items()
+                    if name in own and own[name].shape == tensor.shape
+                }
+            )
+    return max(candidates, key=len)
+
+
+def _missing(own: "dict[str, Tensor]", matching: "dict[str, Tensor]") -> str:
+    names = [name for name in own if name not in matching]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

@@ -1,0 +1,162 @@
+"""The learner of `visual-classifier`: concepts of a whole picture."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .artifact import document
+from .augment import DRAWS, augment, to_planes
+from .baseweights import is_pretrained, load_base_into
+from .data import LabelledItems, RunData, open_data, validation_sample
+from .device import Device
+from .evaluate import exported_scores, probabilities
+from .export import PARITY_IMAGES, exported_model, model_graph, parity
+from .learner import Evaluation, Validation
+from .loss import classification_loss
+from .metrics import ClassifierMetrics, classifier_metrics, selection_metric
+from .models import BACKBONES, Classifier, backbone_name, begin_linear, seed_initialisation
+from .optimizer import Recipe
+from .order import batch_items, uniforms
+from .pixels import CACHE_SHARE, Pixels, memory_limit_bytes
+from .preprocess import Preprocess, preprocess_graph
+from .run import TrainRun
+from .schedule import schedule_of
+
+RECIPES = {
+    "efficientnet-lite0": Recipe("SGD", weight_decay=1e-4),
+    "resnet18": Recipe("SGD", weight_decay=1e-4),
+    "resnet50": Recipe("SGD", weight_decay=1e-4),
+    "convnext-tiny": Recipe("AdamW", weight_decay=0.05, clip_norm=1.0),
+    "vit-small": Recipe("AdamW", weight_decay=0.05, clip_norm=1.0),
+}
+_VALIDATION_BATCH = 128
+
+Batch = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.float32]]
+
+
+def build_classifier(run: TrainRun) -> Classifier:
+    """The model as training begins: seeded random weights, then the base's weights where there is one."""
+    name = backbone_name(run.template)
+    backbone = BACKBONES[name]
+    seed_initialisation(run.seed)
+    base = backbone.build(run.hyperparameters.image_size)
+    model = Classifier(base, backbone.features, len(run.concepts), backbone.dropout)
+    begin_linear(model.head, run.hyperparameters.logreg)
+    load_base_into(base, run.base)
+    model.settle_base(
+        is_pretrained=is_pretrained(run.base),
+        multiplier=run.hyperparameters.base_gradient_multiplier,
+    )
+    return model
+
+
+class ClassifierLearner:
+    """See learner.py."""
+
+    def __init__(self, run: TrainRun, device: Device, check_stop: Callable[[], None]) -> None:
+        """Opens the data and reads as many pixels as fit into memory. `check_stop` raises Stopped after SIGTERM."""
+        self.run, self.device, self.check_stop = run, device, check_stop
+        self.data: RunData = open_data(run)
+        self.schedule = schedule_of(run.hyperparameters, len(self.data.train))
+        self.recipe = RECIPES[backbone_name(run.template)]
+        self.selection_metric = selection_metric(self.data.exclusive)
+        self.labelled = self.data.train
+        self.validation = validation_sample(run, self.data)
+        self.has_validation = len(self.validation) > 0
+        preprocess = Preprocess(run.hyperparameters.image_size)
+        budget = int(CACHE_SHARE * memory_limit_bytes())
+        self.pixels = self._pixels(self.labelled, preprocess, budget)
+        left = budget - self.pixels.bytes if self.pixels.is_cached else budget
+        self.validation_pixels = self._pixels(self.validation, preprocess, left)
+        self.model = build_classifier(run)
+
+    def load_batch(self, step: int) -> Batch:
+        """Pixels, truth and random numbers of a step's images."""
+        run = self.run
+        chosen, passes = batch_items(
+            run.seed, step, run.hyperparameters.batch_size, len(self.labelled)
+        )
+        draws = uniforms(run.seed, passes, chosen, DRAWS)
+        return self.pixels.batch(chosen), self.labelled.truth[chosen], draws
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Of augmented images."""
+        pixels, truth, draws = batch
+        hyperparameters, device = self.run.hyperparameters, self.device.torch_device
+        images = augment(
+            torch.from_numpy(pixels).to(device),
+            torch.from_numpy(draws).to(device),
+            hyperparameters.average_horizontal_flips,
+        )
+        targets = torch.from_numpy(truth).to(device).float()
+        with self.device.autocast():
+            logits = self.model(images)
+        return classification_loss(logits.float(), targets, hyperparameters.logreg)
+
+    @torch.no_grad()
+    def validate(self) -> Validation:
+        """Of at most data.MOST_VALIDATION_ITEMS items."""
+        logreg, device = self.run.hyperparameters.logreg, self.device.torch_device
+        scores, loss = [], 0.0
+        for start in range(0, len(self.validation), _VALIDATION_BATCH):
+            self.check_stop()
+            indices = np.arange(start, min(start + _VALIDATION_BATCH, len(self.validation)))
+            batch = torch.from_numpy(self.validation_pixels.batch(indices)).to(device)
+            targets = torch.from_numpy(self.validation.truth[indices]).float().to(device)
+            logits = self.model(to_planes(batch)).float()
+            loss += classification_loss(logits, targets, logreg).item() * len(indices)
+            scores.append(probabilities(logits, logreg).cpu().numpy())
+        all_scores = np.concatenate(scores)
+        if not np.isfinite(all_scores).all():
+            raise FloatingPointError("scores are not finite")
+        metrics = self._metrics(all_scores, self.validation)
+        return Validation(metrics.values, loss / len(self.validation))
+
+    def export(self) -> dict[str, bytes]:
+        """`preprocess.onnx`, `model.onnx` and `parity.json`."""
+        run, hyperparameters = self.run, self.run.hyperparameters
+        size, logreg = hyperparameters.image_size, hyperparameters.logreg
+        graph = model_graph(self.model, size, logreg, run.concepts)
+        _, labelled = self.data.final_split
+        sample = self._pixels(labelled, Preprocess(size), 0) if len(labelled) else self.pixels
+        images = sample.batch(np.arange(min(PARITY_IMAGES, len(sample))))
+        comparison = parity(self.model, logreg, exported_model(graph, run.threads), images)
+        return {
+            "preprocess.onnx": preprocess_graph(size).SerializeToString(deterministic=True),
+            "model.onnx": graph,
+            "parity.json": document(comparison),
+        }
+
+    def evaluate(self, files: dict[str, bytes]) -> Evaluation:
+        """On test where there is one, else validation."""
+        split, labelled = self.data.final_split
+        scores = np.empty((0, len(self.run.concepts)), np.float32)
+        if len(labelled):
+            # No budget: the final evaluation reads the stored bytes.
+            pixels = self._pixels(labelled, Preprocess(self.run.hyperparameters.image_size), 0)
+            run_model = exported_model(files["model.onnx"], self.run.threads)
+            scores = exported_scores(run_model, pixels, self.check_stop)
+        measured = self._metrics(scores, labelled)
+        documents: dict[str, bytes] = {}
+        if measured.confusion:
+            documents["confusion.json"] = document(
+                {
+                    "concepts": self.run.concepts,
+                    "rows": "truth",
+                    "columns": "predicted",
+                    "counts": measured.confusion,
+                }
+            )
+        return Evaluation(split, measured.items, measured.values, measured.concepts, documents)
+
+    def _pixels(self, labelled: LabelledItems, preprocess: Preprocess, budget_bytes: int) -> Pixels:
+        dataset, threads = self.data.dataset, self.run.threads
+        return Pixels(dataset, labelled.items, preprocess, threads, budget_bytes, self.check_stop)
+
+    def _metrics(self, scores: NDArray[np.float32], labelled: LabelledItems) -> ClassifierMetrics:
+        softmax = not self.run.hyperparameters.logreg
+        names, exclusive = self.run.concepts, self.data.exclusive
+        return classifier_metrics(scores, labelled.truth, names, exclusive, softmax=softmax)

@@ -1,0 +1,26 @@
+"""The types of templates: which learner each has. A type is imported when it is trained: others cost no time."""
+
+from collections.abc import Callable
+
+from .device import Device
+from .failure import Failure
+from .learner import Learner
+from .models import BACKBONES, backbone_name
+from .run import TrainRun
+
+
+def open_learner(run: TrainRun, device: Device, check_stop: Callable[[], None]) -> Learner:
+    """The learner of a run's template on its data. Raises Failure where they do not fit."""
+    kind = run.template.partition("/")[0]
+    if kind == "visual-classifier":
+        from .classifier import ClassifierLearner
+
+        return ClassifierLearner(run, device, check_stop)
+    raise Failure(
+        "InputInvalid", f"This trainer image has no template {run.template}: use a newer one."
+    )
+
+
+def bf16_on_cpu(template: str) -> bool:
+    """Whether a template trains faster in bf16 on a CPU that has it."""
+    return BACKBONES[backbone_name(template)].bf16_on_cpu
