@@ -52,6 +52,47 @@ const readOfDataset = ({ metadata, status }: Dataset): unknown => [
   status?.data?.splitDigest ?? null,
 ];
 
+/** The DeepModels that begin with a DeepModel, and those that begin with them, when it changes in what they read of it. */
+export const modelsOnModel =
+  ({ models }: Caches) =>
+  (change: Change<DeepModel>): string[] =>
+    isSame(change, readOfBase) ? [] : basedOn(models, change.key);
+
+const basedOn = (models: Caches["models"], key: string): string[] => {
+  const found = new Set<string>();
+  const open = [key];
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    for (const each of keysOf(models.by("base", next))) {
+      if (found.has(each)) continue;
+      found.add(each);
+      open.push(each);
+    }
+  }
+  return [...found];
+};
+
+const readOfBase = ({ metadata, spec, status }: DeepModel): unknown => [
+  metadata.uid,
+  metadata.generation ?? null,
+  metadata.deletionTimestamp ?? null,
+  spec.template,
+  spec.base ?? null,
+  status?.observedGeneration ?? null,
+  status?.readyVersion ?? null,
+  // Their messages tell progress.
+  (status?.conditions ?? []).map(({ type, status: is, reason }) => [type, is, reason]),
+];
+
+/** The DeepModels that begin with a model one of whose versions is complete now, or is gone. */
+export const modelsOnVersion =
+  ({ models }: Caches) =>
+  (change: Change<ModelVersion>): string[] =>
+    isSame(change, ({ status }) => status?.artifact?.digest ?? null)
+      ? []
+      : either(change).flatMap(({ metadata, spec }) =>
+          keysOf(models.by("base", `${metadata.namespace}/${spec.model.name}`)),
+        );
+
 /** The versions of a DeepModel, when it changes in what they read of it: not at each progress of its status. */
 export const versionsOfModel =
   ({ versions }: Caches) =>

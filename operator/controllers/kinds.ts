@@ -55,10 +55,11 @@ const own = { [label.managedBy]: MANAGED_BY };
 /** `namespace/name` of the object that a label names, in the namespace of the object that carries it. */
 const labelled =
   (name: string) =>
-  ({ metadata }: Stored): string[] => {
-    const value = metadata.labels?.[name];
-    return value === undefined ? [] : [`${metadata.namespace}/${value}`];
-  };
+  ({ metadata }: Stored): string[] =>
+    inNamespace(metadata, metadata.labels?.[name]);
+
+const inNamespace = ({ namespace }: Stored["metadata"], name: string | undefined): string[] =>
+  name === undefined ? [] : [`${namespace}/${name}`];
 
 export interface Caches {
   datasets: Cache<Dataset>;
@@ -80,13 +81,17 @@ export const createCaches = (onError: (error: unknown, key: string) => void): Ca
     parse: lenient(DeepModel, DeepModelStatus),
     indexes: {
       dataset: ({ metadata, spec }) => [`${metadata.namespace}/${spec.datasetRef.name}`],
+      base: ({ metadata, spec }) => inNamespace(metadata, spec.base?.modelRef?.name),
     },
     onError,
   }),
   versions: new Cache({
     resource: modelVersions,
     parse: lenient(ModelVersion, ModelVersionStatus),
-    indexes: { uid: ({ metadata }) => [metadata.uid] },
+    indexes: {
+      uid: ({ metadata }) => [metadata.uid],
+      base: ({ metadata, spec }) => inNamespace(metadata, spec.base.model?.name),
+    },
     onError,
   }),
   jobs: new Cache({ resource: jobs, labels: own, parse: strict(Job), onError }),

@@ -13,7 +13,15 @@ import { Watch, type Watching, type WatchOptions } from "../runtime/watch.ts";
 import { reconcileDataset } from "./dataset.ts";
 import { reconcileDeepModel } from "./deepmodel.ts";
 import { StoreClaims } from "./effects.ts";
-import { labelled, modelsOfDataset, ownersOf, siblings, versionsOfModel } from "./follow.ts";
+import {
+  labelled,
+  modelsOfDataset,
+  modelsOnModel,
+  modelsOnVersion,
+  ownersOf,
+  siblings,
+  versionsOfModel,
+} from "./follow.ts";
 import { type Caches, createCaches } from "./kinds.ts";
 import { Mailbox } from "./mailbox.ts";
 import { reconcileModelVersion } from "./modelversion.ts";
@@ -120,7 +128,9 @@ const createControllers = (io: Io, { workers = 16, metrics }: ControllersOptions
       .follow(caches.pods, siblings(caches)),
     model: controller("deepmodel", reconcileDeepModel(io))
       .follow(caches.models)
+      .follow(caches.models, modelsOnModel(caches))
       .follow(caches.versions, ownersOf("DeepModel"))
+      .follow(caches.versions, modelsOnVersion(caches))
       .follow(caches.datasets, modelsOfDataset(caches)),
   };
 };

@@ -2,6 +2,7 @@
 
 import type { DeepModel } from "../../api/deepmodel.ts";
 import type { Attempt, ModelVersion } from "../../api/modelversion.ts";
+import { templateRevision } from "../../api/templates.ts";
 import { type AttemptIdentity, attemptEnd, inspectionEnd } from "./attemptend.ts";
 import { ended } from "./attemptoutcome.ts";
 import type { Outcome } from "./conditions.ts";
@@ -151,7 +152,7 @@ const stopReason = (
   }
   if (state !== "waiting" || attempt.startedAt !== undefined) return undefined;
   if (attempt.placement !== placementDigest(wish.placement)) {
-    return "resources, scheduling or deadline changed before its pod started";
+    return "resources, scheduling, deadline or the address of the base changed before its pod started";
   }
   const image = job.spec.template.spec.containers[0]?.image;
   return attempt.reason === "ImagePullFailed" && image !== settings.trainerImage
@@ -238,7 +239,7 @@ export const starting = ({ number }: Pick<Attempt, "number">): string =>
   `attempt ${number}: the pod is starting`;
 
 export const attemptInputs = (
-  { version, claim, settings }: VersionWorld,
+  { version, claim, settings }: Pick<VersionWorld, "version" | "claim" | "settings">,
   model: DeepModel,
   attempt: number,
   threads: number,
@@ -247,8 +248,23 @@ export const attemptInputs = (
   attempt,
   placement: placementOf(model.spec),
   threads,
+  ...scoreThreshold(version, model),
   oneNode: isOneNode(claim, settings.store),
 });
+
+/** Not among the inputs of a version: what the DeepModel says now. */
+const scoreThreshold = (
+  { spec }: ModelVersion,
+  model: DeepModel,
+): Pick<AttemptInputs, "detectionScoreThreshold"> => {
+  const template = templateRevision(spec.template, spec.templateRevision);
+  const value =
+    template?.type === "visual-detector"
+      ? (model.spec.hyperparameters?.detection_score_threshold ??
+        template.pretrained.hyperparameters.detection_score_threshold)
+      : undefined;
+  return value === undefined ? {} : { detectionScoreThreshold: value };
+};
 
 export const refused = (before: VersionStanding, refusal: Refusal): Step => {
   const reason = refusal.kind === "PersistentVolumeClaim" ? "StoreNotReady" : refusal.reason;

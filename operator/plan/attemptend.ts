@@ -93,6 +93,7 @@ const cures: Partial<Record<Reason, string>> = {
   OutOfMemory: "raise spec.resources.memory or lower spec.hyperparameters.batch_size",
   DeadlineExceeded: "raise spec.activeDeadlineSeconds",
   Diverged: "lower the learning rate in spec.hyperparameters",
+  BaseUnavailable: `correct spec.base, or set the annotation ${annotation.retry} to a new value to try again`,
   InputInvalid: "correct the data or spec.hyperparameters",
   DiskFull: `make room in the store, then set the annotation ${annotation.retry} to a new value`,
 };

@@ -4,9 +4,11 @@ import type { Dataset } from "../../api/dataset.ts";
 import type { DeepModel, DeepModelStatus } from "../../api/deepmodel.ts";
 import { API_VERSION, annotation, label } from "../../api/group.ts";
 import type { ModelVersion, ModelVersionSpec } from "../../api/modelversion.ts";
+import { type BaseUsers, type BaseWorld, baseText, numbersInUse, wantedBase } from "./base.ts";
 import { isTrue } from "./conditions.ts";
 import { deepModelEvents, deepModelStatus } from "./deepmodelstatus.ts";
 import { isComplete, isUsable } from "./gates.ts";
+import { heldBack } from "./heldback.ts";
 import {
   type Effect,
   isOwnedBy,
@@ -32,6 +34,10 @@ export interface ModelWorld {
   model: DeepModel;
   /** The Dataset that `spec.datasetRef` names. */
   dataset: Dataset | undefined;
+  /** The DeepModel that `spec.base.modelRef` names. */
+  base: BaseWorld;
+  /** Those that begin with this one. */
+  users: BaseUsers;
   /** ModelVersions that this DeepModel owns, and others of its name, which are never adopted. */
   versions: readonly ModelVersion[];
   refusals: readonly Refusal[];
@@ -43,6 +49,8 @@ export interface Decision {
   /** Versions that this very object owns, those about to be removed left out. */
   versions: readonly ModelVersion[];
   resolved?: ResolvedSpec;
+  /** Where the weights begin, in a word. */
+  base?: string;
   /** The spec itself cannot work. */
   rejected?: Problem;
   /** These data cannot train this spec. */
@@ -83,6 +91,7 @@ export const planDeepModel = (world: ModelWorld): Plan<DeepModelStatus> => {
   const removed = versionsToRemove(versions, {
     ready: decided.ready?.metadata.name,
     wanted: decided.wanted?.name,
+    inUse: numbersInUse(model, world.users),
     most: model.spec.versionsToKeep ?? KEPT_DEFAULT,
   });
   const status = deepModelStatus(model, world.dataset, decided, now);
@@ -114,7 +123,7 @@ const choose = (world: ModelWorld, versions: readonly ModelVersion[]): Choice =>
     status?.lastVersionNumber ?? 0,
     ...versions.map(({ spec }) => spec.number),
   );
-  const base: Decision = {
+  const start: Decision = {
     versions,
     lastVersionNumber,
     ...heard("retry", annotated(model, annotation.retry) ?? status?.lastHandledRetry),
@@ -127,15 +136,17 @@ const choose = (world: ModelWorld, versions: readonly ModelVersion[]): Choice =>
       reason: "TemplateUnknown",
       message: "spec.templateRevision: there is no such revision",
     };
-    return { decision: withoutHearing(model, { ...base, rejected: problem }), effects: [] };
+    return { decision: withoutHearing(model, { ...start, rejected: problem }), effects: [] };
   }
-  const wanted = wantedInputs(model, dataset, resolved);
-  if (wanted.is === "known") return known(world, { ...base, resolved }, resolved, wanted);
+  const found = wantedBase(model, resolved.template, world.base);
+  const begun = { ...start, resolved, base: baseText(model, resolved.template, found) };
+  const wanted = wantedInputs(model, dataset, resolved, found);
+  if (wanted.is === "known") return known(world, begun, resolved, wanted);
   if (wanted.is === "impossible") {
-    const decision = { ...base, resolved, impossible: wanted.problem };
+    const decision = { ...begun, impossible: wanted.problem };
     return { decision: withoutHearing(model, decision), effects: [] };
   }
-  return unknown(world, { ...base, resolved }, resolved, wanted.waiting);
+  return unknown(world, begun, resolved, wanted.waiting);
 };
 
 const heard = <K extends "retry" | "retrain">(key: K, value: string | undefined) =>
@@ -185,38 +196,55 @@ const known = (
   resolved: ResolvedSpec,
   { inputs, isSettled, waiting }: Known,
 ): Choice => {
-  const { model, now } = world;
-  const existing = base.versions
-    .filter(({ spec }) => spec.inputsHash === inputs.inputsHash)
-    .sort((a, b) => b.spec.number - a.spec.number)[0];
-  const since = sinceWhen(world, inputs.inputsHash);
+  const { model } = world;
+  const existing = versionOf(base, inputs);
+  const fresh = { ...base, ...sinceWhen(world, inputs.inputsHash) };
   if (existing !== undefined) {
-    const decision = withRetry(model, { ...base, ...since, wanted: named(existing) }, existing);
+    const decision = withRetry(model, { ...fresh, wanted: named(existing) }, existing);
     return { decision: isSettled ? decision : withoutRetrain(model, decision), effects: [] };
   }
-  const fresh = { ...base, ...since };
   if (!isSettled) {
     const decision = { ...fresh, ...(waiting === undefined ? {} : { waiting }) };
     return { decision: withoutRetrain(model, decision), effects: [] };
   }
   const answering = answeringVersion(world, base, resolved);
-  if (answering !== undefined && !mayRetrain(model)) {
-    const pending: Problem = {
-      reason: "RetrainPending",
-      message: `the data of Dataset ${model.spec.datasetRef.name} changed, and spec.retrainOn does not list data; set the annotation ${annotation.retrain} to a new value to train on them`,
-    };
-    // It stays wanted: one that still trains goes on.
-    const decision = { ...fresh, waiting: pending, wanted: named(answering) };
-    return { decision: withRetry(model, decision, answering), effects: [] };
+  const held =
+    answering === undefined || isRetrainAsked(model)
+      ? undefined
+      : heldBack(model, answering, inputs);
+  if (held === undefined) return anew(world, fresh, inputs, answering);
+  const made = versionOf(base, held.inputs);
+  if (made === undefined) {
+    const mixed = { ...base, ...sinceWhen(world, held.inputs.inputsHash) };
+    return anew(world, mixed, held.inputs, answering);
   }
+  // It stays wanted: one that still trains goes on.
+  const decision = { ...fresh, waiting: held.pending, wanted: named(made) };
+  return { decision: withRetry(model, decision, made), effects: [] };
+};
+
+/** The newest version of these inputs. */
+const versionOf = ({ versions }: Decision, inputs: Inputs): ModelVersion | undefined =>
+  versions
+    .filter(({ spec }) => spec.inputsHash === inputs.inputsHash)
+    .sort((a, b) => b.spec.number - a.spec.number)[0];
+
+/** No version of the wanted inputs is there: one is made, once they have been wanted for long enough. */
+const anew = (
+  world: ModelWorld,
+  fresh: Decision,
+  inputs: Inputs,
+  answering: ModelVersion | undefined,
+): Choice => {
+  const { model, now } = world;
   if (model.spec.suspend === true) {
     return {
       decision: answering === undefined ? fresh : withoutRetrain(model, fresh),
       effects: [],
     };
   }
-  const steadyMs = Date.parse(now) - Date.parse(since.wantedSince ?? now);
-  if (base.lastVersionNumber > 0 && steadyMs < STABLE_AFTER_MS) {
+  const steadyMs = Date.parse(now) - Date.parse(fresh.wantedSince ?? now);
+  if (fresh.lastVersionNumber > 0 && steadyMs < STABLE_AFTER_MS) {
     const settling: Problem = {
       reason: "Creating",
       message: "a new version is made once its inputs have been the same for 10 s",
@@ -230,7 +258,7 @@ const known = (
   return create(world, fresh, inputs);
 };
 
-/** The version that answers for this spec with the data that were there before: the wanted one, or the newest. */
+/** The version that answers for this spec with the data and the base that were there before: the wanted one, or the newest. */
 const answeringVersion = (
   { model, dataset }: ModelWorld,
   { versions }: Decision,
@@ -247,10 +275,10 @@ const answeringVersion = (
     .sort((a, b) => rank(b) - rank(a) || b.spec.number - a.spec.number)[0];
 };
 
-const mayRetrain = (model: DeepModel): boolean =>
-  (model.spec.retrainOn ?? ["data"]).includes("data") ||
-  (annotated(model, annotation.retrain) !== undefined &&
-    annotated(model, annotation.retrain) !== model.status?.lastHandledRetrain);
+const isRetrainAsked = (model: DeepModel): boolean => {
+  const asked = annotated(model, annotation.retrain);
+  return asked !== undefined && asked !== model.status?.lastHandledRetrain;
+};
 
 /** What was asked for while nothing can be trained waits, too. */
 const withoutHearing = (model: DeepModel, decision: Decision): Decision => {

@@ -14,11 +14,13 @@ import {
   type Outcome,
   outcomeClaims,
 } from "./conditions.ts";
+import { dataWarning } from "./dataproblem.ts";
 import type { Decision } from "./deepmodel.ts";
-import { metricText } from "./display.ts";
+import { metricText, plain } from "./display.ts";
 import { gateProblem, isComplete } from "./gates.ts";
 import type { EventNote } from "./plan.ts";
-import { dataWarning, resolvedStatus } from "./wantedinputs.ts";
+import type { Problem } from "./specproblem.ts";
+import { resolvedStatus } from "./wantedinputs.ts";
 
 /** A status without what it mirrors of a running version. */
 export const withoutProgress = (status: DeepModelStatus): unknown => {
@@ -51,7 +53,9 @@ export const deepModelStatus = (
     ...(decision.retrain === undefined ? {} : { lastHandledRetrain: decision.retrain }),
     ...(resolved === undefined
       ? {}
-      : { resolved: resolvedStatus(model, resolved, dataset?.status?.data) }),
+      : {
+          resolved: resolvedStatus(model, resolved, decision.base ?? "none", dataset?.status?.data),
+        }),
     ...(shown?.progress === undefined ? {} : { progress: shown.progress }),
     ...(ready?.status?.metrics === undefined ? {} : { metrics: ready.status.metrics }),
     ...(metric === undefined ? {} : { metric }),
@@ -64,7 +68,8 @@ const claimsOf = (model: DeepModel, dataset: Dataset | undefined, decision: Deci
   const refused = rejected ?? (stand === undefined ? impossible : undefined);
   const outcome: Outcome = stand === undefined ? wanted : trained(stand);
   const retrained = retrainedClaim(model, decision, wanted);
-  const warning = resolved && dataWarning(model, dataset?.status?.data, resolved);
+  const warning =
+    worseThanBase(decision) ?? (resolved && dataWarning(model, dataset?.status?.data, resolved));
   const stale = condition(decision.wanted?.version?.status, "ProgressStale");
   return {
     ...outcomeClaims(outcome),
@@ -81,6 +86,20 @@ const claimsOf = (model: DeepModel, dataset: Dataset | undefined, decision: Deci
           ProgressStale: { status: stale.status, reason: stale.reason, message: stale.message },
         }),
   };
+};
+
+/** An embedder that finds less than its base did before the training: of the newest one that is trained. */
+const worseThanBase = ({ wanted, ready }: Decision): Problem | undefined => {
+  const measured =
+    wanted?.version !== undefined && isComplete(wanted.version) ? wanted.version : ready;
+  const { recall_at_1: trained, baseline_recall_at_1: base } =
+    measured?.status?.metrics?.values ?? {};
+  return trained === undefined || base === undefined || trained >= base
+    ? undefined
+    : {
+        reason: "WorseThanBase",
+        message: `${measured?.metadata.name}: recall_at_1 is ${plain(trained)}, and ${plain(base)} with the base as it was; lower the learning rate or spec.hyperparameters.base_gradient_multiplier, or use the base itself`,
+      };
 };
 
 export const availableClaim = (ready: ModelVersion | undefined): Claimed =>

@@ -2,6 +2,7 @@
 
 import type { Dataset } from "../../api/dataset.ts";
 import { datasetsPath, label, podPath } from "../../api/group.ts";
+import { framesPerSecond } from "../../api/inputs.ts";
 import type { ImportRun } from "../../api/run.ts";
 import type { Manifest, Settings } from "./plan.ts";
 import { ownerReference } from "./plan.ts";
@@ -55,6 +56,7 @@ export const importJob = (
           }
         : { http },
     format: spec.format,
+    ...(spec.format === "videoFolder" ? { framesPerSecond: framesPerSecond(spec) } : {}),
     ...(spec.splits === undefined ? {} : { splits: spec.splits }),
     ...(spec.concepts === undefined ? {} : { concepts: spec.concepts }),
     invalidPercent: spec.tolerance?.invalidPercent ?? 5,

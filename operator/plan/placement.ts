@@ -1,5 +1,5 @@
-// What an attempt asks of the cluster: resources, scheduling, deadline, with their defaults. A digest of it tells
-// whether the user has changed any of it since.
+// What an attempt is made with beside the version's inputs: resources, scheduling, deadline, with their defaults, and the
+// address of a base. A digest of it tells whether the user has changed any of it since.
 
 import { z } from "zod";
 import { canonicalDigest } from "../../api/canonical.ts";
@@ -15,6 +15,8 @@ export interface Placement {
   gpuResourceName: string;
   scheduling: Record<string, unknown>;
   activeDeadlineSeconds?: number;
+  /** Where the base's file is fetched from; which file it is, its digest says. */
+  baseUrl?: string;
 }
 
 export const placementOf = (spec: DeepModelSpec): Placement => ({
@@ -26,6 +28,7 @@ export const placementOf = (spec: DeepModelSpec): Placement => ({
   ...(spec.activeDeadlineSeconds === undefined
     ? {}
     : { activeDeadlineSeconds: spec.activeDeadlineSeconds }),
+  ...(spec.base?.http === undefined ? {} : { baseUrl: spec.base.http.url }),
 });
 
 export const placementDigest = (placement: Placement): string => canonicalDigest(placement);

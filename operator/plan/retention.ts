@@ -1,5 +1,5 @@
 // Which versions are removed: of the complete ones the least recently wanted, of the failed and of the stopped ones all
-// but the last three. What is served or wanted stays.
+// but the last three. What is served or wanted stays, and what another model begins with.
 
 import type { ModelVersion } from "../../api/modelversion.ts";
 import { condition, isTrue } from "./conditions.ts";
@@ -10,10 +10,16 @@ const STOPPED_KEPT = 3;
 
 export const versionsToRemove = (
   versions: readonly ModelVersion[],
-  kept: { ready: string | undefined; wanted: string | undefined; most: number },
+  kept: {
+    ready: string | undefined;
+    wanted: string | undefined;
+    /** Numbers of those that are a base. */
+    inUse: ReadonlySet<number>;
+    most: number;
+  },
 ): ModelVersion[] => {
-  const isFree = ({ metadata }: ModelVersion): boolean =>
-    metadata.name !== kept.ready && metadata.name !== kept.wanted;
+  const isFree = ({ metadata, spec }: ModelVersion): boolean =>
+    metadata.name !== kept.ready && metadata.name !== kept.wanted && !kept.inUse.has(spec.number);
   const complete = versions.filter(isComplete);
   const surplus = Math.max(0, complete.length - kept.most);
   const oldest = complete.filter(isFree).sort(byLastWanted).slice(0, surplus);

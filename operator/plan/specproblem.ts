@@ -18,6 +18,11 @@ export const datasetProblem = (dataset: Dataset): Problem | undefined =>
 
 export const deepModelProblem = (model: DeepModel): Problem | undefined => {
   const problem = judgeDeepModel(model)[0];
-  const isTemplate = problem?.field.startsWith("spec.template") === true;
-  return worded(isTemplate ? "TemplateUnknown" : "HyperparameterInvalid", problem);
+  const isOf = (field: string) => problem?.field.startsWith(field) === true;
+  const reason = isOf("spec.template")
+    ? "TemplateUnknown"
+    : isOf("spec.base")
+      ? "BaseIncompatible"
+      : "HyperparameterInvalid";
+  return worded(reason, problem);
 };

@@ -19,6 +19,7 @@ import { planVersion } from "./modelversion.ts";
 import type { Effect, Plan, Refusal } from "./plan.ts";
 import {
   at,
+  baseVersion,
   dataset,
   datasetSpec,
   digestOf,
@@ -31,6 +32,7 @@ import {
   T0,
   version,
   versionSpec,
+  withBoxes,
 } from "./testing/gen.ts";
 import { brokenInvariants } from "./testing/invariants.ts";
 
@@ -436,6 +438,17 @@ describe("planDeepModel", () => {
       template: fc.constantFrom(
         "visual-classifier/resnet18" as const,
         "visual-classifier/efficientnet-lite0" as const,
+        "visual-detector/ssdlite-efficientnet-lite0" as const,
+        "visual-embedder/arcface-resnet50" as const,
+        "context-based-classifier/linear" as const,
+      ),
+      base: fc.constantFrom(
+        { name: "none" as const },
+        { name: "efficientnet-lite0" as const },
+        { http: { url: "https://example.org/w.safetensors", sha256: "0".repeat(64) } },
+        { modelRef: { name: "backbone" } },
+        { modelRef: { name: "backbone", version: 2 } },
+        {},
       ),
       templateRevision: fc.constantFrom(1, 2),
       hyperparameters: fc.constantFrom(
@@ -443,13 +456,15 @@ describe("planDeepModel", () => {
         { image_size: 64 },
         { init_epochs: 70 },
         { logreg: false },
+        { use_perclass_regression: true, detection_score_threshold: 0.7 },
       ),
       concepts: fc.constantFrom(["cat"], ["fish"], ["dog", "cat"]),
       gates: fc.constantFrom(
         [{ metric: "top1" as const, min: 0.5 }],
         [{ metric: "top5" as const, max: 0.1 }],
+        [{ metric: "map50" as const, min: 0.1 }],
       ),
-      retrainOn: fc.constantFrom([], ["data" as const]),
+      retrainOn: fc.subarray(["data" as const, "base" as const]),
       suspend: fc.boolean(),
       versionsToKeep: fc.integer({ min: 1, max: 3 }),
     },
@@ -460,11 +475,35 @@ describe("planDeepModel", () => {
     fc.record({
       conditions: conditionsOf,
       data: maybe(
-        fc.constantFrom(report(), report("b"), report("c", {}), report("d", { cat: 10 })),
+        fc.constantFrom(
+          report(),
+          report("b"),
+          report("c", {}),
+          report("d", { cat: 10 }),
+          withBoxes(report("e")),
+        ),
       ),
       observedGeneration: fc.integer({ min: -1, max: 2 }),
     }),
   );
+
+  const baseModels = [
+    model({
+      meta: { name: "backbone" },
+      status: { observedGeneration: 1, readyVersion: "backbone-v1" },
+    }),
+    model({
+      meta: { name: "backbone", generation: 2 },
+      spec: { base: { modelRef: { name: "pets" } } },
+    }),
+    model({
+      meta: { name: "backbone" },
+      spec: { template: "visual-detector/retinanet-resnet50" },
+      status: { observedGeneration: 1, readyVersion: "backbone-v2" },
+    }),
+    model(),
+  ];
+  const baseVersions = [1, 2].map((number) => baseVersion(number, `${number}`));
 
   test("answers, and comes to rest", () => {
     const worlds = fc.record({
@@ -473,6 +512,8 @@ describe("planDeepModel", () => {
       spec,
       annotations,
       dataset: datasets,
+      chain: fc.subarray(baseModels),
+      baseVersions: fc.subarray(baseVersions),
       refusals,
       generation: count,
     });
@@ -502,6 +543,8 @@ describe("planDeepModel", () => {
           const plan = planDeepModel({
             model: subject,
             dataset: data,
+            base: { chain: given.chain, versions: given.baseVersions },
+            users: { models: given.chain, versions: known },
             versions: known,
             refusals: given.refusals,
             now: at(500 + 20 * pass),

@@ -1,12 +1,21 @@
 // The Jobs of a version: the training of one attempt, and the inspection that repeats a lost record.
 
-import { annotation, datasetPath, label, podPath, versionPath } from "../../api/group.ts";
+import {
+  annotation,
+  basesPath,
+  datasetPath,
+  derivedPath,
+  label,
+  podPath,
+  versionPath,
+} from "../../api/group.ts";
 import type { ModelVersion } from "../../api/modelversion.ts";
 import { type InspectRun, RunBase, type TrainRun } from "../../api/run.ts";
+import { newestTemplate } from "../../api/templates.ts";
 import { jobPlacement, type Placement, resourceQuantities } from "./placement.ts";
 import type { Manifest, Settings } from "./plan.ts";
 import { ownerReference } from "./plan.ts";
-import { type TrainerJob, trainerJob } from "./trainerpod.ts";
+import { type StoreMount, type TrainerJob, trainerJob } from "./trainerpod.ts";
 
 export const trainingJobName = (version: string, attempt: number): string =>
   `${version}-a${attempt}`;
@@ -19,6 +28,8 @@ export interface AttemptInputs {
   placement: Placement;
   /** Fixed at the first attempt, so that a resumed run is bit-equal. */
   threads: number;
+  /** Of a detector: as its DeepModel has it now. */
+  detectionScoreThreshold?: number;
   oneNode: boolean;
 }
 
@@ -32,6 +43,9 @@ export const trainingJob = (inputs: AttemptInputs, settings: Settings): Manifest
     template: spec.template,
     templateRevision: spec.templateRevision,
     hyperparameters: spec.hyperparameters,
+    ...(inputs.detectionScoreThreshold === undefined
+      ? {}
+      : { detection_score_threshold: inputs.detectionScoreThreshold }),
     seed: spec.seed,
     concepts: spec.concepts,
     dataset: {
@@ -39,7 +53,8 @@ export const trainingJob = (inputs: AttemptInputs, settings: Settings): Manifest
       digest: spec.dataset.digest,
       splitDigest: spec.dataset.splitDigest,
     },
-    base: runBase(version, settings),
+    base: runBase(inputs, settings),
+    ...(isOnDerived(version) ? { derived: podPath.derived } : {}),
     output: podPath.output,
     threads: inputs.threads,
     gpus: placement.gpus,
@@ -58,6 +73,8 @@ export const trainingJob = (inputs: AttemptInputs, settings: Settings): Manifest
           readOnly: true,
         },
         outputMount(version, false),
+        ...baseMounts(version),
+        ...derivedMounts(version),
       ],
       resources: resourceQuantities(placement),
       ...(placement.activeDeadlineSeconds === undefined
@@ -89,8 +106,8 @@ export const inspectJob = (inputs: AttemptInputs, settings: Settings): Manifest 
 };
 
 /** Where the weights begin, as the pod finds it. */
-const runBase = ({ spec: { base } }: ModelVersion, settings: Settings): RunBase => {
-  const { id, digest, url, model } = base;
+const runBase = ({ version, placement }: AttemptInputs, settings: Settings): RunBase => {
+  const { id, digest, url, model } = version.spec.base;
   if (digest === undefined) return { id: "none" };
   if (model !== undefined) return { id: "model", digest, path: podPath.base };
   return url === undefined
@@ -98,11 +115,35 @@ const runBase = ({ spec: { base } }: ModelVersion, settings: Settings): RunBase 
     : {
         id: "http",
         digest,
-        url,
+        url: placement.baseUrl ?? url,
         path: podPath.bases,
         denyPrivateSources: settings.denyPrivateSources,
       };
 };
+
+const baseMounts = ({ metadata, spec: { base } }: ModelVersion): StoreMount[] => {
+  if (base.model !== undefined) {
+    return [{ subPath: base.model.path, mountPath: podPath.base, readOnly: true }];
+  }
+  return base.url === undefined
+    ? []
+    : [{ subPath: basesPath(metadata.namespace), mountPath: podPath.bases, readOnly: false }];
+};
+
+/** A head alone is trained on embeddings that are computed once for a dataset. */
+const isOnDerived = ({ spec }: ModelVersion): boolean =>
+  newestTemplate(spec.template).type === "context-based-classifier";
+
+const derivedMounts = (version: ModelVersion): StoreMount[] =>
+  isOnDerived(version)
+    ? [
+        {
+          subPath: derivedPath(version.metadata.namespace, version.spec.dataset.digest),
+          mountPath: podPath.derived,
+          readOnly: false,
+        },
+      ]
+    : [];
 
 const runIdentity = ({ version, attempt }: AttemptInputs, settings: Settings) => ({
   object: {

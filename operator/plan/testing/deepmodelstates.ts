@@ -7,6 +7,7 @@ import { inputsHash } from "../../../api/inputs.ts";
 import type { ModelVersion } from "../../../api/modelversion.ts";
 import type { ModelWorld } from "../deepmodel.ts";
 import {
+  alone,
   at,
   digestOf,
   type Meta,
@@ -135,6 +136,8 @@ export const world = (
   model: given.model ?? model(),
   dataset: "dataset" in given ? given.dataset : readyDataset(),
   versions: given.versions ?? [],
+  base: given.base ?? alone.base,
+  users: given.users ?? alone.users,
   refusals: given.refusals ?? [],
   now: given.now ?? at(3600),
 });

@@ -8,6 +8,7 @@ import { inputsHash } from "../../../api/inputs.ts";
 import { ModelVersion, type ModelVersionSpec } from "../../../api/modelversion.ts";
 import type { ImportRecord, TrainingRecord } from "../../../api/record.ts";
 import type { RunFile } from "../../../api/run.ts";
+import type { ModelWorld } from "../deepmodel.ts";
 import { Job, Pod } from "../kubernetes.ts";
 import { ownerReference, type Settings } from "../plan.ts";
 import { CONTAINER } from "../trainerpod.ts";
@@ -76,6 +77,13 @@ export const report = (
     bytes: 1_000_000,
     warnings: [],
   };
+};
+
+/** The same, with boxes: one an item. */
+export const withBoxes = (data: DatasetReport): DatasetReport => {
+  const { train, validation, test } = data.items;
+  const sizes = { small: 0, medium: train, large: validation + test };
+  return { ...data, boxes: { train, validation, test, ignored: 0, clipped: 0, ...sizes } };
 };
 
 export const dataset = (
@@ -164,6 +172,32 @@ export const version = (
     },
     spec: { ...versionSpec(number), ...given.spec },
     status: given.status ?? { observedGeneration: -1 },
+  });
+};
+
+/** A complete version of the DeepModel `backbone`. */
+export const baseVersion = (
+  number: number,
+  letter: string,
+  given: { spec?: Partial<ModelVersionSpec>; status?: object } = {},
+): ModelVersion => {
+  const name = `backbone-v${number}`;
+  const owner = { name: "backbone", uid: "uid-backbone" };
+  return ModelVersion.parse({
+    metadata: {
+      ...meta(name),
+      labels: { [label.model]: owner.name },
+      ownerReferences: [ownerReference("DeepModel", owner)],
+    },
+    spec: { ...versionSpec(number), model: owner, ...given.spec },
+    status: given.status ?? {
+      observedGeneration: 1,
+      artifact: {
+        path: `shop/models/backbone-uid-back/v${number}/artifact`,
+        digest: digestOf(letter),
+        bytes: 1,
+      },
+    },
   });
 };
 
@@ -309,3 +343,9 @@ export const publishedBy = (run: RunFile, data: DatasetReport): ImportRecord | T
 };
 
 export const API = API_VERSION;
+
+/** A model that begins with no other, and with which none begins. */
+export const alone: Pick<ModelWorld, "base" | "users"> = {
+  base: { chain: [], versions: [] },
+  users: { models: [], versions: [] },
+};

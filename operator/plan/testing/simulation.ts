@@ -7,6 +7,7 @@ import { DeepModel } from "../../../api/deepmodel.ts";
 import { annotation } from "../../../api/group.ts";
 import { ModelVersion } from "../../../api/modelversion.ts";
 import { RunFile } from "../../../api/run.ts";
+import type { BaseWorld } from "../base.ts";
 import { planDataset } from "../dataset.ts";
 import { planDeepModel } from "../deepmodel.ts";
 import { Job, type Pod } from "../kubernetes.ts";
@@ -148,13 +149,31 @@ export class Simulation {
     });
   }
 
+  #versionsOf(model: DeepModel): ModelVersion[] {
+    return [...this.versions.values()].filter(({ spec }) => spec.model.uid === model.metadata.uid);
+  }
+
+  #baseOf(model: DeepModel): BaseWorld {
+    const chain: DeepModel[] = [];
+    let next = this.models.get(model.spec.base?.modelRef?.name ?? "");
+    while (next !== undefined && !chain.includes(next)) {
+      chain.push(next);
+      next = this.models.get(next.spec.base?.modelRef?.name ?? "");
+    }
+    return { chain, versions: chain[0] === undefined ? [] : this.#versionsOf(chain[0]) };
+  }
+
   #planModel(model: DeepModel): Plan<unknown> {
+    const { name } = model.metadata;
     return planDeepModel({
       model,
+      base: this.#baseOf(model),
+      users: {
+        models: [...this.models.values()].filter(({ spec }) => spec.base?.modelRef?.name === name),
+        versions: [...this.versions.values()].filter(({ spec }) => spec.base.model?.name === name),
+      },
       dataset: this.datasets.get(model.spec.datasetRef.name),
-      versions: [...this.versions.values()].filter(
-        ({ spec }) => spec.model.uid === model.metadata.uid,
-      ),
+      versions: this.#versionsOf(model),
       refusals: [],
       now: this.now,
     });
