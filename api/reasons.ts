@@ -7,6 +7,8 @@ export const exitCode = {
   published: 0,
   inputAtFault: 42,
   diverged: 43,
+  peerLost: 44,
+  rendezvousTimedOut: 45,
   stoppedBySignal: 143,
 } as const;
 
@@ -20,6 +22,7 @@ export const reasons = [
   "DatasetNotReady",
   "DatasetFailed",
   "BatchLargerThanData",
+  "BatchNotDivisible",
   "BatchSmallerThanConcepts",
   "NoBoxes",
   "NoPositives",
@@ -31,6 +34,7 @@ export const reasons = [
   "NameConflict",
   "AccessDenied",
   "StoreNotReady",
+  "StoreNotShared",
   // A version on its way
   "Creating",
   "Queued",
@@ -60,6 +64,8 @@ export const reasons = [
   "InputInvalid",
   "TrainingFailed",
   "PodLost",
+  "PeerLost",
+  "RendezvousTimedOut",
   "ArtifactMissing",
   "ParityFailed",
   "BaseUnavailable",

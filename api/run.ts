@@ -60,7 +60,14 @@ export const TrainRun = z.strictObject({
   output: z.string(),
   /** Threads of PyTorch, fixed at the first attempt so that a resumed run is bit-equal. */
   threads: z.int().min(1).max(1024),
-  gpus: z.int().min(0).max(1),
+  /** Of each node. As many processes are run there, without GPUs one. */
+  gpus: z.int().min(0).max(16),
+  /** Pods that train together; absent = 1. Each finds its number in JOB_COMPLETION_INDEX. */
+  nodes: z.int().min(1).max(64).optional(),
+  /** Where the processes of several nodes meet: pod 0. */
+  rendezvous: z
+    .strictObject({ host: z.string().min(1).max(253), port: z.int().min(1).max(65_535) })
+    .optional(),
 });
 export type TrainRun = z.infer<typeof TrainRun>;
 
