@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from .dataset.addresses import Policy
-from .dataset.fetch import Request, fetch
+from .dataset.fetch import DownloadFailure, Request, fetch
 from .dataset.store import hex_of, sha256_of_file
 from .durable import sync_directory
 from .failure import Failure
@@ -40,7 +40,9 @@ def _download(base: Base, digits: str, kept: Path, allow_loopback: bool) -> None
     try:
         fetched = fetch(request, partial)
         if isinstance(fetched, Failure):
-            raise Failure("BaseUnavailable", f"spec.base.http: {fetched.message}")
+            retryable = isinstance(fetched, DownloadFailure) and fetched.retryable
+            message = f"spec.base.http: {fetched.message}"
+            raise DownloadFailure("BaseUnavailable", message, retryable=retryable)
         partial.chmod(0o664)
         partial.replace(kept)
         sync_directory(base.path)

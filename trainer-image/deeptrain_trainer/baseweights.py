@@ -44,6 +44,9 @@ def load_base_into(backbone: nn.Module, base: Base) -> tuple[int, int]:
             f"spec.base: only {len(matching)} of the {len(own)} tensors of this template's backbone are in the base "
             f"with their name and shape (missing: {_missing(own, matching)}): choose a base of the same architecture.",
         )
+    for name, tensor in matching.items():
+        if not tensor.isfinite().all():
+            raise Failure("BaseIncompatible", f"spec.base: {name} has values that are not finite.")
     backbone.load_state_dict({**own, **matching})
     return len(matching), len(own) - len(matching)
 

@@ -13,6 +13,7 @@ from deeptrain_trainer.bases import base_folder, write_bases
 from deeptrain_trainer.baseweights import base_tensors
 from deeptrain_trainer.engine import Training
 from deeptrain_trainer.failure import Failure
+from deeptrain_trainer.models import BACKBONES
 from deeptrain_trainer.models.efficientnet_lite0 import EfficientNetLite0
 from deeptrain_trainer.models.resnet import ResNet18
 from deeptrain_trainer.run import Base
@@ -39,6 +40,16 @@ def cells_of(module: nn.Module, image_size: int) -> int:
 @pytest.mark.parametrize(("image_size", "stride"), [(32, 16), (64, 32), (96, 32), (224, 32)])
 def test_resnet18_is_built_for_its_image_size(image_size: int, stride: int) -> None:
     assert cells_of(ResNet18(image_size), image_size) * stride == image_size
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size"),
+    [("resnet50", 64), ("convnext-tiny", 64), ("vit-small", 96), ("vit-small", 112)],
+)
+def test_a_backbone_has_the_features_that_its_table_says(name: str, image_size: int) -> None:
+    backbone = BACKBONES[name]
+    features = backbone.build(image_size)(torch.rand(2, 3, image_size, image_size) * 255)
+    assert features.shape == (2, backbone.features)
 
 
 @pytest.mark.parametrize("image_size", [64, 96, 224])

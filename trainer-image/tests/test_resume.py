@@ -65,6 +65,11 @@ class StopAt:
             id="efficientnet-lite0 with dropout",
         ),
         pytest.param({"logreg": False}, (3, 5), id="softmax"),
+        pytest.param(
+            {"template": "visual-classifier/vit-small", "image_size": 96, "lrate": 1e-4},
+            (3, 5),
+            id="AdamW with clipping",
+        ),
     ],
 )
 def test_stopped_at_every_look_and_resumed(
