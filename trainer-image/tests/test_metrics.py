@@ -7,6 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from sklearn.metrics import (
+    average_precision_score,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+    roc_auc_score,
+    top_k_accuracy_score,
+)
+from sklearn.metrics import confusion_matrix as reference_confusion
 
 from deeptrain_trainer.metrics import (
     ClassifierMetrics,
@@ -78,6 +87,95 @@ def test_overlapping_concepts() -> None:
     assert result.confusion == []
     assert "precision" not in result.concepts[1]
     assert result.concepts[2] == {"concept": "c", "support": 0}
+
+
+def test_one_concept_that_only_some_items_show() -> None:
+    result = classifier_metrics(
+        np.array([[0.9], [0.4], [0.6]], np.float32),
+        np.array([[1], [0], [1]], np.bool_),
+        ["a"],
+        False,
+        False,
+    )
+    assert result.concepts == [
+        {
+            "concept": "a",
+            "precision": 1.0,
+            "recall": 1.0,
+            "f1": 1.0,
+            "ap": 1.0,
+            "roc_auc": 1.0,
+            "support": 2,
+        }
+    ]
+
+
+def test_one_concept_that_all_items_show() -> None:
+    result = classifier_metrics(
+        np.array([[0.9], [0.4]], np.float32), np.ones((2, 1), np.bool_), ["a"], True, False
+    )
+    assert result.values == {"top1": 1.0, "macro_f1": 1.0, "macro_ap": 1.0}
+
+
+def random_scores(exclusive: bool) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Scores with ties, of 400 items and 9 concepts; the last concept has no positives."""
+    generator = np.random.default_rng(5)
+    if exclusive:
+        truth = np.eye(9, dtype=np.bool_)[generator.integers(0, 8, 400)]
+    else:
+        truth = generator.random((400, 9)) < 0.2
+        truth[:, 8] = False
+    logits = (generator.normal(0, 1, truth.shape) + 1.5 * truth).round(1)
+    if exclusive:  # of equal scores one or another may count as the first
+        logits += np.linspace(1e-3, 0, 9)
+    powers = np.exp(logits)
+    scores = powers / powers.sum(1, keepdims=True) if exclusive else powers / (1 + powers)
+    return scores.astype(np.float32), truth, [*"abcdefghi"]
+
+
+def test_exclusive_values_are_those_of_scikit_learn() -> None:
+    scores, truth, names = random_scores(exclusive=True)
+    result = classifier_metrics(scores, truth, names, True, softmax=True)
+    concept, predicted = truth.argmax(1), scores.argmax(1)
+    labels = np.arange(9)
+    normalised = scores / scores.sum(1, keepdims=True, dtype=np.float64)
+    assert result.values["top5"] == pytest.approx(
+        top_k_accuracy_score(concept, scores, k=5, labels=labels), rel=1e-5
+    )
+    assert result.values["log_loss"] == pytest.approx(
+        log_loss(concept, normalised, labels=labels), rel=1e-5
+    )
+    assert result.values["macro_f1"] == pytest.approx(
+        f1_score(concept, predicted, average="macro", labels=labels[:8]), rel=1e-5
+    )
+    assert result.confusion == reference_confusion(concept, predicted, labels=labels).tolist()
+
+
+def test_values_of_concepts_are_those_of_scikit_learn() -> None:
+    scores, truth, names = random_scores(exclusive=False)
+    result = classifier_metrics(scores, truth, names, False, softmax=False)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        truth, scores >= 0.5, average=None, zero_division=0
+    )
+    for c, row in enumerate(result.concepts[:8]):
+        want = {
+            "concept": names[c],
+            "precision": precision[c],
+            "recall": recall[c],
+            "f1": f1[c],
+            "ap": average_precision_score(truth[:, c], scores[:, c]),
+            "roc_auc": roc_auc_score(truth[:, c], scores[:, c]),
+            "support": support[c],
+        }
+        assert row == {
+            k: v if k == "concept" else pytest.approx(v, rel=1e-5) for k, v in want.items()
+        }
+    assert set(result.concepts[8]) == {"concept", "precision", "support"}
+    best = max(
+        (f1_score(truth[:, :8], scores[:, :8] >= t / 100, average="macro"), -t)
+        for t in range(1, 100)
+    )
+    assert result.values["best_f1_threshold"] == pytest.approx(-best[1] / 100)
 
 
 def test_nothing_to_evaluate() -> None:
