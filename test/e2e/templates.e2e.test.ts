@@ -1,0 +1,183 @@
+// The types of templates beside the classifier, on one node: a detector from boxes to answers, and an embedder that
+// becomes the base of a context-based classifier.
+
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { InferenceSession, Tensor } from "onnxruntime-node";
+import sharp from "sharp";
+import { beforeAll, describe, expect, test } from "vitest";
+import type { ModelVersion } from "../../api/modelversion.ts";
+import { applyObjects } from "../../demo/apply.ts";
+import { fetchArtifact } from "../../demo/artifact.ts";
+import { photoArchive } from "./archive.ts";
+import { type Environment, environment } from "./environment.ts";
+import {
+  condition,
+  datasetManifest,
+  has,
+  isReady,
+  isStalled,
+  modelManifest,
+  type Objects,
+  objectsIn,
+} from "./objects.ts";
+import { picture, shapes, vocArchive } from "./shapes.ts";
+
+const TRAINED_MS = 420_000;
+const counts = { train: 96, val: 16, test: 24 };
+
+describe("templates beside the classifier", () => {
+  let env: Environment;
+  let namespace: string;
+  let objects: Objects;
+
+  beforeAll(async () => {
+    env = await environment();
+    namespace = await env.namespace("templates");
+    objects = objectsIn(env, namespace);
+    env.files.serve("shapes.tar.gz", await vocArchive(counts));
+    env.files.serve(
+      "template-photos.tar.gz",
+      await photoArchive({ train: 24, validation: 4, test: 6 }),
+    );
+    await apply(
+      datasetManifest(
+        "shapes",
+        { http: { url: env.files.url("shapes.tar.gz") } },
+        { format: "voc" },
+      ),
+      datasetManifest("photos", { http: { url: env.files.url("template-photos.tar.gz") } }),
+    );
+  });
+
+  const apply = (...manifests: Parameters<typeof applyObjects>[1]) =>
+    applyObjects(env.client, manifests, namespace);
+
+  const detector = (hyperparameters: object = {}) =>
+    modelManifest("finder", "shapes", {
+      template: "visual-detector/retinanet-efficientnet-lite0",
+      hyperparameters: {
+        image_size: 256,
+        batch_size: 8,
+        num_epochs: 8,
+        test_freq: 4,
+        ...hyperparameters,
+      },
+      resources: { cpu: "2", memory: "3Gi" },
+    });
+
+  test("boxes are imported, counted and shown", async () => {
+    const { status } = await objects.untilDataset("shapes", isReady);
+    expect(status?.data?.items).toEqual({ train: 96, validation: 16, test: 24 });
+    expect(status?.data?.concepts.map(({ name }) => name)).toEqual([...shapes]);
+    expect(status?.data?.boxes?.train).toBeGreaterThan(96);
+    expect(status?.data?.boxes?.clipped).toBe(0);
+  });
+
+  test("a detector of data without boxes says so before any Job", async () => {
+    await objects.untilDataset("photos", isReady);
+    await apply(
+      modelManifest("blind", "photos", {
+        template: "visual-detector/ssdlite-efficientnet-lite0",
+        hyperparameters: {},
+      }),
+    );
+    const model = await objects.untilModel("blind", isStalled);
+    expect(condition(model, "Ready")).toMatchObject({ status: "False", reason: "NoBoxes" });
+    expect(condition(model, "Ready")?.message).toContain("spec.datasetRef");
+    expect((await objects.versions()).filter(({ spec }) => spec.model.name === "blind")).toEqual(
+      [],
+    );
+  });
+
+  test("a detector trains to Ready and finds what is there", async () => {
+    await apply(detector());
+    const model = await objects.untilModel("finder", isReady, TRAINED_MS);
+    const values = model.status?.metrics?.values;
+    expect(values?.map50).toBeGreaterThan(0.5);
+    expect(values?.map).toBeLessThanOrEqual(values?.map50 ?? 0);
+    const version = await versionOf("finder-v1");
+    const found = await detect(version, (await picture(counts.train + counts.val)).png);
+    expect(found.count).toBeGreaterThan(0);
+  });
+
+  test("another detection_score_threshold retrains nothing", async () => {
+    await apply(detector({ detection_score_threshold: 0.55 }));
+    const model = await objects.untilModel(
+      "finder",
+      (m) =>
+        isReady(m) && m.status?.resolved?.hyperparameters.detection_score_threshold?.value === 0.55,
+    );
+    expect(model.status?.readyVersion).toBe("finder-v1");
+    expect(model.status?.wantedVersion).toBe("finder-v1");
+  });
+
+  const context = (hyperparameters: object = {}) =>
+    modelManifest("clothes", "photos", {
+      template: "context-based-classifier/linear",
+      base: { modelRef: { name: "looks" } },
+      hyperparameters: { logreg: false, num_epochs: 20, ...hyperparameters },
+    });
+
+  test("a context-based classifier waits for its base, an embedder, and trains on its embeddings", async () => {
+    await apply(context());
+    const waiting = await objects.untilModel("clothes", (m) =>
+      has(m, "Ready", "Unknown", "BaseNotFound"),
+    );
+    expect(condition(waiting, "Ready")?.message).toContain("looks");
+    await apply(
+      modelManifest("looks", "photos", {
+        template: "visual-embedder/arcface-efficientnet-lite0",
+        hyperparameters: { image_size: 64, batch_size: 32, num_epochs: 2 },
+        resources: { cpu: "2", memory: "3Gi" },
+      }),
+    );
+    const embedder = await objects.untilModel("looks", isReady, TRAINED_MS);
+    expect(embedder.status?.metrics?.values.recall_at_1).toBeGreaterThan(0.2);
+    const model = await objects.untilModel("clothes", isReady, TRAINED_MS);
+    expect(model.status?.metrics?.values.top1).toBeGreaterThan(0.3);
+    const version = await versionOf("clothes-v1");
+    expect(version.spec.base).toMatchObject({ id: "model", model: { name: "looks", number: 1 } });
+  });
+
+  test("with another hyperparameter it trains anew, on the same embeddings", async () => {
+    const before = await lastLog("clothes-v1");
+    expect(before).toContain("embedd");
+    await apply(context({ num_epochs: 40 }));
+    const model = await objects.untilModel(
+      "clothes",
+      (m) => m.status?.readyVersion === "clothes-v2",
+    );
+    expect(isReady(model)).toBe(true);
+  });
+
+  async function versionOf(name: string): Promise<ModelVersion> {
+    const version = await objects.version(name);
+    if (version === undefined) throw new Error(`no ModelVersion ${name}`);
+    return version;
+  }
+
+  const lastLog = (version: string): Promise<string> =>
+    env.kubectl("-n", namespace, "logs", "-l", `deeptrain.dev/version=${version}`, "--tail=200");
+
+  async function detect(version: ModelVersion, png: Buffer): Promise<{ count: number }> {
+    const folder = await mkdtemp(join(tmpdir(), "deeptrain-detector-"));
+    try {
+      await fetchArtifact(env, version, env.installation.trainerImage, folder);
+      expect(JSON.parse(await readFile(join(folder, "concepts.json"), "utf8"))).toEqual([
+        ...shapes,
+      ]);
+      const preprocess = await InferenceSession.create(join(folder, "preprocess.onnx"));
+      const model = await InferenceSession.create(join(folder, "model.onnx"));
+      const { data, info } = await sharp(png).raw().toBuffer({ resolveWithObject: true });
+      const image = new Tensor("uint8", new Uint8Array(data), [info.height, info.width, 3]);
+      const answer = await model.run(await preprocess.run({ image }));
+      expect(answer.boxes?.dims).toEqual([1, 100, 4]);
+      const [count] = answer.count?.data ?? [];
+      return { count: Number(count) };
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+});
