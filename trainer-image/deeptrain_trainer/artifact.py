@@ -25,7 +25,7 @@ def publish(
 ) -> dict[str, Any]:
     """Writes <output>/artifact, whole or not at all; `facts` become part of its manifest.
 
-    Returns the record's `artifact`.
+    The names of `files` are paths in it, with `/` between folders. Returns the record's `artifact`.
     """
     # One attempt of a version lives at a time: what others began is of no use to anybody.
     for leftover in output.glob(".artifact-*"):
@@ -34,12 +34,15 @@ def publish(
     temporary.mkdir(parents=True)
     entries = []
     for name, content in files.items():
-        digest = "sha256:" + write_synced(temporary / name, content)
+        path = _inside(temporary, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digest = "sha256:" + write_synced(path, content)
         entries.append({"path": name, "bytes": len(content), "digest": digest})
     manifest = {"format": _FORMAT, **facts, "files": entries}
     content = json.dumps(manifest, ensure_ascii=False, allow_nan=False, indent=1).encode()
     digest = write_synced(temporary / MANIFEST, content)
-    sync_directory(temporary)
+    for folder in (*(path for path in temporary.rglob("*") if path.is_dir()), temporary):
+        sync_directory(folder)
     final = output / ARTIFACT
     shutil.rmtree(final, ignore_errors=True)  # only a damaged one can be there
     temporary.rename(final)
@@ -64,7 +67,7 @@ def published_record(output: Path, inputs_hash: str) -> dict[str, Any] | None:
             raise ValueError(f"it was made with the inputs {manifest['inputsHash']}")
         size = len(content)
         for entry in manifest["files"]:
-            _check_file(folder / entry["path"], entry)
+            _check_file(_inside(folder, entry["path"]), entry)
             size += entry["bytes"]
         digest = hashlib.sha256(content).hexdigest()
         return {
@@ -82,7 +85,7 @@ def checked_files(folder: Path, manifest: dict[str, Any], names: list[str]) -> d
     entries = {entry["path"]: entry for entry in manifest["files"]}
     contents = {}
     for name in names:
-        contents[name] = (folder / name).read_bytes()
+        contents[name] = _inside(folder, name).read_bytes()
         if "sha256:" + hashlib.sha256(contents[name]).hexdigest() != entries[name]["digest"]:
             raise ValueError(f"{name} is not what was published")
     return contents
@@ -96,8 +99,16 @@ def inspect(output: Path, inputs_hash: str) -> dict[str, Any]:
     return record
 
 
+def _inside(folder: Path, name: str) -> Path:
+    """The place of a file. Raises ValueError for a name that leads out of the folder, or means the manifest."""
+    parts = name.split("/")
+    if name == MANIFEST or "\0" in name or any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"{name!r} cannot be a file of an artifact")
+    return folder.joinpath(*parts)
+
+
 def _check_file(path: Path, entry: dict[str, Any]) -> None:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if f"sha256:{digest}" != entry["digest"] or path.stat().st_size != entry["bytes"]:
-        raise ValueError(f"{path.name} is not what was published")
+        raise ValueError(f"{entry['path']} is not what was published")

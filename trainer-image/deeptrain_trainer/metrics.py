@@ -117,8 +117,8 @@ def _ranked(
         values = np.atleast_1d(measure(*columns, average=None))
         return {int(c): float(v) for c, v in zip(np.flatnonzero(chosen), values, strict=True)}
 
-    supported = truth.any(0)
-    return of(average_precision_score, supported), of(roc_auc_score, supported & ~truth.all(0))
+    supported, everywhere = np.any(truth, axis=0), np.all(truth, axis=0)
+    return of(average_precision_score, supported), of(roc_auc_score, supported & ~everywhere)
 
 
 def _confusion(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> list[list[int]]:

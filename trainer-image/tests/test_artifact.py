@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deeptrain_trainer.artifact import inspect, publish, published_record
+from deeptrain_trainer.artifact import checked_files, inspect, publish, published_record
 from deeptrain_trainer.failure import Failure
 
 HASH = "sha256:" + "1" * 64
@@ -16,7 +16,12 @@ FACTS: dict[str, Any] = {
     "steps": 12,
     "bestEpoch": 1,
 }
-FILES = {"model.onnx": b"graph", "concepts.json": b'["a"]\n'}
+FILES = {
+    "model.onnx": b"graph",
+    "concepts.json": b'["a"]\n',
+    "evaluation/confusion.png": b"picture",
+    "evaluation/pages/1.json": b"{}\n",
+}
 
 
 def published(output: Path) -> dict[str, Any]:
@@ -27,7 +32,9 @@ def test_the_record_can_be_repeated_from_what_was_published(tmp_path: Path) -> N
     artifact = published(tmp_path)
     assert artifact["path"] == "artifact"
     folder = tmp_path / "artifact"
-    assert artifact["bytes"] == sum(path.stat().st_size for path in folder.iterdir())
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {path.relative_to(folder).as_posix() for path in files} == {*FILES, "manifest.json"}
+    assert artifact["bytes"] == sum(path.stat().st_size for path in files)
     want = {"outcome": "published", "inputsHash": HASH, "artifact": artifact, **FACTS}
     assert inspect(tmp_path, HASH) == want
     assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
@@ -40,12 +47,14 @@ def test_nothing_published_is_artifact_missing(tmp_path: Path) -> None:
     assert missing.value.reason == "ArtifactMissing"
 
 
-@pytest.mark.parametrize("damage", ["bit", "gone", "manifest", "other inputs"])
+@pytest.mark.parametrize("damage", ["bit", "picture", "gone", "manifest", "other inputs"])
 def test_what_is_not_as_published_is_artifact_missing(tmp_path: Path, damage: str) -> None:
     published(tmp_path)
     model, manifest = tmp_path / "artifact" / "model.onnx", tmp_path / "artifact" / "manifest.json"
     if damage == "bit":
         model.write_bytes(b"grapH")
+    elif damage == "picture":
+        (tmp_path / "artifact" / "evaluation" / "confusion.png").write_bytes(b"Picture")
     elif damage == "gone":
         model.unlink()
     elif damage == "manifest":
@@ -81,3 +90,36 @@ def test_a_full_disk_leaves_nothing_under_the_name(
     with pytest.raises(OSError, match="No space left"):
         published(tmp_path)
     assert not (tmp_path / "artifact").exists()
+
+
+OUTSIDE = [
+    "../model.onnx",
+    "/model.onnx",
+    "a/../../b",
+    "a//b",
+    "a/",
+    "./a",
+    "",
+    "a\0b",
+    "manifest.json",
+]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_no_file_lies_outside_of_the_artifact(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a file of an artifact"):
+        publish(tmp_path / "output", {name: b"content"}, {"inputsHash": HASH}, attempt=1)
+    assert not (tmp_path / "output" / "artifact").exists()
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_manifest_that_names_a_file_outside_is_damaged(tmp_path: Path, name: str) -> None:
+    published(tmp_path / "output")
+    manifest = tmp_path / "output" / "artifact" / "manifest.json"
+    value = json.loads(manifest.read_text())
+    value["files"][0]["path"] = name
+    manifest.write_text(json.dumps(value))
+    with pytest.raises(Failure, match="cannot be a file of an artifact"):
+        inspect(tmp_path / "output", HASH)
+    with pytest.raises(ValueError, match="cannot be a file of an artifact"):
+        checked_files(manifest.parent, value, [name])
