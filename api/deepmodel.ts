@@ -167,6 +167,14 @@ export const BaseSpec = z
   .describe("Where the weights begin. Set exactly one of `name`, `http` and `modelRef`.");
 export type BaseSpec = z.infer<typeof BaseSpec>;
 
+/** As the API server holds it for lists of the type `set`. */
+const eachOnce = (values: readonly string[], context: z.RefinementCtx): void => {
+  values.forEach((value, index) => {
+    if (values.indexOf(value) === index) return;
+    context.addIssue({ code: "custom", path: [index], message: `${value} is written twice` });
+  });
+};
+
 export const DeepModelSpec = z
   .object({
     template: TemplateName,
@@ -209,6 +217,7 @@ export const DeepModelSpec = z
     retrainOn: z
       .array(z.enum(["data", "base"]))
       .max(2)
+      .superRefine(eachOnce)
       .meta({ "x-kubernetes-list-type": "set" })
       .optional()
       .describe(

@@ -10,6 +10,19 @@ describe("import inputs hash", () => {
     expect(importInputsHash(written)).toBe(importInputsHash(spec));
   });
 
+  it("counts one frame a second as unwritten, and frames of videos only", () => {
+    const videos: DatasetSpec = { ...spec, format: "videoFolder" };
+    expect(importInputsHash({ ...videos, framesPerSecond: 1 })).toBe(importInputsHash(videos));
+    expect(importInputsHash({ ...videos, framesPerSecond: 2 })).not.toBe(importInputsHash(videos));
+    expect(importInputsHash({ ...spec, framesPerSecond: 2 })).toBe(importInputsHash(spec));
+  });
+
+  it("of what was imported before formats with boxes and videos came is what it was", () => {
+    expect(importInputsHash(spec)).toBe(
+      "sha256:d31f421d677cb2ed93e40206458d076c5c5b01eeb0e490303ba42ed7ab987277",
+    );
+  });
+
   it.each<[string, Partial<DatasetSpec>]>([
     ["address", { source: { http: { url: "http://a/c.tar" } } }],
     ["digest", { source: { http: { url: "http://a/b.tar", sha256: "0".repeat(64) } } }],
@@ -17,6 +30,8 @@ describe("import inputs hash", () => {
     ["seed", { splits: { seed: 1 } }],
     ["ratios", { splits: { ratios: { train: 0.5, validation: 0.25, test: 0.25 } } }],
     ["concepts", { concepts: ["cat"] }],
+    ["format", { format: "coco" }],
+    ["format, to videos", { format: "videoFolder" }],
     ["tolerance", { tolerance: { invalidPercent: 0 } }],
   ])("changes with the %s", (_, change) => {
     expect(importInputsHash({ ...spec, ...change })).not.toBe(importInputsHash(spec));

@@ -1,11 +1,15 @@
 // The Jobs as they are posted: a change of these files is a change of what runs in people's clusters.
 
 import { describe, expect, test } from "vitest";
+import type { DatasetSpec } from "../../api/dataset.ts";
+import type { DeepModelSpec } from "../../api/deepmodel.ts";
 import { annotation } from "../../api/group.ts";
 import { importInputsHash } from "../../api/inputs.ts";
+import type { ModelVersionSpec } from "../../api/modelversion.ts";
 import { RunFile } from "../../api/run.ts";
+import { attemptInputs } from "./attempt.ts";
 import { importItems, importJob, importJobName } from "./importjob.ts";
-import { placementOf } from "./placement.ts";
+import { placementDigest, placementOf } from "./placement.ts";
 import type { Manifest } from "./plan.ts";
 import { isOneNode, storeClaim } from "./store.ts";
 import { dataset, datasetSpec, model, settings, T0, version } from "./testing/gen.ts";
@@ -51,7 +55,9 @@ interface Template {
   metadata: { annotations: Record<string, string>; labels: Record<string, string> };
   spec: {
     volumes: { name: string }[];
-    containers: [{ volumeMounts: { name: string; mountPath: string; readOnly?: boolean }[] }];
+    containers: [
+      { volumeMounts: { name: string; mountPath: string; subPath?: string; readOnly?: boolean }[] },
+    ];
   };
 }
 const templateOf = (job: Manifest): Template => (job.spec as { template: Template }).template;
@@ -128,6 +134,102 @@ describe("Jobs", () => {
     const upgraded = trainingJob(inputs, { ...settings, trainerImage: "registry.test/other:9" });
     const run = (job: Manifest) => templateOf(job).metadata.annotations[annotation.run];
     expect(run(upgraded)).toBe(run(training));
+  });
+});
+
+describe("what a training sees beside its data", () => {
+  const seen = (spec: Partial<ModelVersionSpec>, asked: Partial<DeepModelSpec> = {}) => {
+    const made = version({ spec });
+    const world = { version: made, claim: undefined, settings };
+    const job = trainingJob(attemptInputs(world, model({ spec: asked }), 1, 2), settings);
+    const template = templateOf(job);
+    const run = RunFile.parse(JSON.parse(template.metadata.annotations[annotation.run] ?? ""));
+    const mounts = template.spec.containers[0].volumeMounts.filter(
+      ({ name, mountPath }) => name === "store" && !["/data", "/output"].includes(mountPath),
+    );
+    return { run, mounts };
+  };
+  const digest = `sha256:${"b".repeat(64)}`;
+
+  test("nothing, with weights of the image, or none", () => {
+    expect(seen({ base: { id: "none" } })).toMatchObject({
+      run: { base: { id: "none" } },
+      mounts: [],
+    });
+    const base = { id: "efficientnet-lite0", digest };
+    expect(seen({ base })).toMatchObject({ run: { base }, mounts: [] });
+  });
+
+  test("the namespace's fetched weights, with an address: the one that the DeepModel has now", () => {
+    const base = { id: "http", digest, url: "https://a.test/w" };
+    expect(seen({ base })).toMatchObject({
+      run: { base: { ...base, path: "/bases", denyPrivateSources: false } },
+      mounts: [{ subPath: "shop/bases", mountPath: "/bases", readOnly: false }],
+    });
+    const http = { url: "https://b.test/w", sha256: "b".repeat(64) };
+    expect(seen({ base }, { base: { http } }).run).toMatchObject({ base: { url: http.url } });
+  });
+
+  test("the artifact of the version that is the base, read-only", () => {
+    const path = "shop/models/backbone-12345678/v3/artifact";
+    const found = { name: "backbone", uid: "uid", number: 3, path };
+    expect(seen({ base: { id: "model", digest, model: found } })).toMatchObject({
+      run: { base: { id: "model", digest, path: "/base" } },
+      mounts: [{ subPath: path, mountPath: "/base", readOnly: true }],
+    });
+  });
+
+  test("what is derived of its dataset, under a head", () => {
+    const { run, mounts } = seen({
+      template: "context-based-classifier/linear",
+      base: { id: "efficientnet-lite0", digest },
+    });
+    expect(run).toMatchObject({ derived: "/derived" });
+    const hex = version().spec.dataset.digest.slice("sha256:".length);
+    expect(mounts).toMatchObject([
+      { subPath: `shop/derived/${hex}`, mountPath: "/derived", readOnly: false },
+    ]);
+    expect(seen({}).run).not.toHaveProperty("derived");
+  });
+
+  test("a detector's score threshold, as the DeepModel has it now", () => {
+    const template = "visual-detector/ssdlite-efficientnet-lite0";
+    expect(seen({ template }).run).toMatchObject({ detection_score_threshold: 0.3 });
+    const asked = { hyperparameters: { detection_score_threshold: 0.05 } };
+    expect(seen({ template }, asked).run).toMatchObject({ detection_score_threshold: 0.05 });
+    expect(seen({}, asked).run).not.toHaveProperty("detection_score_threshold");
+  });
+
+  test("another address of the base is another placement, as more memory is", () => {
+    const digestOf = (base: DeepModelSpec["base"]) =>
+      placementDigest(placementOf(model({ spec: base === undefined ? {} : { base } }).spec));
+    const at = (url: string) => digestOf({ http: { url, sha256: "b".repeat(64) } });
+    expect(at("https://a.test/w")).not.toBe(at("https://b.test/w"));
+    expect(digestOf({ name: "none" })).toBe(digestOf(undefined));
+  });
+});
+
+describe("an import of videos", () => {
+  const framesOf = (spec: Partial<DatasetSpec>): unknown => {
+    const job = importJob(
+      {
+        dataset: dataset({ spec }),
+        inputsHash: importInputsHash(datasetSpec),
+        attempt: 1,
+        oneNode: false,
+      },
+      settings,
+    );
+    const run = RunFile.parse(
+      JSON.parse(templateOf(job).metadata.annotations[annotation.run] ?? ""),
+    );
+    return run.task === "import" ? run.framesPerSecond : undefined;
+  };
+
+  test("takes one frame a second, or as many as are asked for", () => {
+    expect(framesOf({ format: "videoFolder" })).toBe(1);
+    expect(framesOf({ format: "videoFolder", framesPerSecond: 0.5 })).toBe(0.5);
+    expect(framesOf({ format: "coco" })).toBeUndefined();
   });
 });
 

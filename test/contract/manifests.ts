@@ -4,10 +4,13 @@
 import { acceptedDatasets, refusedDatasets } from "./datasetmanifests.ts";
 import type { ManifestCase } from "./manifest.ts";
 import { acceptedModels, refusedModels } from "./modelmanifests.ts";
+import { acceptedTemplates, refusedTemplates } from "./templatemanifests.ts";
 
 export const manifestCases: readonly ManifestCase[] = [
   ...acceptedModels,
   ...refusedModels,
+  ...acceptedTemplates,
+  ...refusedTemplates,
   ...acceptedDatasets,
   ...refusedDatasets,
 ];

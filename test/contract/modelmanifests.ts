@@ -187,14 +187,6 @@ export const refusedModels: ManifestCase[] = [
   ),
   refusedHyperparameter("a seed of more than 31 bits", { seed: 2 ** 31 }, "seed"),
   {
-    ...refusedHyperparameter(
-      "a detector's hyperparameter",
-      { detection_score_threshold: 0.3 },
-      "detection_score_threshold",
-    ),
-    unknown: true,
-  },
-  {
     ...refusedHyperparameter("a misspelt hyperparameter", { epochs: 3 }, "epochs"),
     unknown: true,
   },

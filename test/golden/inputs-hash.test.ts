@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
-import { catalogueBase, isPretrained } from "../../api/bases.ts";
+import { type BaseName, catalogueBase, isPretrained } from "../../api/bases.ts";
 import { Digest } from "../../api/dataset.ts";
 import { Hyperparameters } from "../../api/hyperparameters.ts";
 import { inputsHash, type TrainingInputs } from "../../api/inputs.ts";
@@ -17,7 +17,7 @@ const Row = z.strictObject({
     hyperparameters: Hyperparameters.optional(),
   }),
   /** Digest of the base's weights. Default: the template's own base. */
-  base: Digest.optional(),
+  base: z.union([Digest, z.literal("none")]).optional(),
   concepts: z.array(z.string()),
   dataset: z.strictObject({ digest: Digest, splitDigest: Digest }),
   hash: Digest,
@@ -26,10 +26,15 @@ const rows = z
   .array(Row)
   .parse(JSON.parse(readFileSync(new URL("inputs-hash.json", import.meta.url), "utf8")));
 
+const baseOf = ({ base }: z.infer<typeof Row>, own: BaseName): { digest?: string | undefined } => {
+  if (base === undefined) return catalogueBase(own);
+  return base === "none" ? catalogueBase(base) : { digest: base };
+};
+
 const inputsOf = (row: z.infer<typeof Row>): TrainingInputs => {
   const revision = templateRevision(row.spec.template, row.spec.templateRevision);
   if (revision === undefined) throw new Error(`${row.name}: no such revision`);
-  const base = row.base === undefined ? catalogueBase(revision.bases[0]) : { digest: row.base };
+  const base = baseOf(row, revision.bases[0]);
   const { effective, seed } = resolveHyperparameters(revision, row.spec.hyperparameters ?? {}, {
     isPretrained: isPretrained(base),
   });

@@ -1,0 +1,189 @@
+import { describe, expect, test } from "vitest";
+import type { DatasetReport } from "../../api/dataset.ts";
+import type { DeepModelSpec } from "../../api/deepmodel.ts";
+import { condition } from "./conditions.ts";
+import { planDeepModel } from "./deepmodel.ts";
+import { trained, world } from "./testing/deepmodelstates.ts";
+import { at, model, readyDataset, report, version, withBoxes } from "./testing/gen.ts";
+
+const retinanet = "visual-detector/retinanet-efficientnet-lite0";
+const ssdlite = "visual-detector/ssdlite-efficientnet-lite0";
+const linear = "context-based-classifier/linear";
+const arcface = "visual-embedder/arcface-efficientnet-lite0";
+const resnet = "visual-classifier/resnet18";
+
+const asking = (
+  template: DeepModelSpec["template"],
+  hyperparameters: DeepModelSpec["hyperparameters"] = {},
+  spec: Partial<DeepModelSpec> = {},
+) => model({ spec: { template, hyperparameters, ...spec } });
+
+const planned = (given: Parameters<typeof world>[0]) => {
+  const { status, effects } = planDeepModel(world(given));
+  if (status === undefined) throw new Error("no status");
+  return { status, effects };
+};
+
+const named = (count: number, train = 20): DatasetReport =>
+  report("a", Object.fromEntries(Array.from({ length: count }, (_, i) => [`c${i}`, train])));
+
+describe("data that cannot train a template", () => {
+  const perClass = { use_perclass_regression: true };
+  const emptyTrain = withBoxes(report());
+  const noTrainBoxes = { ...emptyTrain, boxes: { ...emptyTrain.boxes, train: 0 } } as DatasetReport;
+
+  test.each<[string, ReturnType<typeof asking>, DatasetReport, string, RegExp]>([
+    [
+      "a detector, and no boxes",
+      asking(retinanet),
+      report(),
+      "NoBoxes",
+      /^spec\.datasetRef\.name: .*photos has no boxes.*coco, voc, yolo.*visual-classifier/,
+    ],
+    ["a detector, and none to train on", asking(ssdlite), noTrainBoxes, "NoBoxes", /train split/],
+    [
+      "a concept without boxes in train",
+      asking(ssdlite),
+      withBoxes(report("a", { cat: 900, dog: 0 })),
+      "NoPositives",
+      /dog/,
+    ],
+    [
+      "an embedder of one concept",
+      asking(arcface),
+      report("a", { cat: 900 }),
+      "SingleConcept",
+      /embedder/,
+    ],
+    [
+      "softmax of one concept on a head",
+      asking(linear, { logreg: false }),
+      report("a", { cat: 900 }),
+      "SingleConcept",
+      /logreg/,
+    ],
+    [
+      "regressors for each of too many concepts, 9 anchors",
+      asking(retinanet, perClass),
+      withBoxes(named(228)),
+      "HyperparameterInvalid",
+      /use_perclass_regression: 9 anchors x 4 x 228.*at most 227/,
+    ],
+    [
+      "the same, 6 anchors",
+      asking(ssdlite, perClass),
+      withBoxes(named(342)),
+      "HyperparameterInvalid",
+      /6 anchors x 4 x 342.*at most 341/,
+    ],
+    [
+      "fewer items than a batch",
+      asking(arcface),
+      report("a", { cat: 20, dog: 20 }),
+      "BatchLargerThanData",
+      /batch_size: 64.*40/,
+    ],
+  ])("%s", (_, asked, data, reason, message) => {
+    const { status, effects } = planned({ model: asked, dataset: readyDataset(data) });
+    expect(effects).toEqual([]);
+    expect(condition(status, "Accepted")).toMatchObject({ status: "False", reason });
+    expect(condition(status, "Ready")?.message).toMatch(message);
+  });
+
+  test.each<[string, ReturnType<typeof asking>, DatasetReport]>([
+    ["as many regressors as there may be", asking(retinanet, perClass), withBoxes(named(227))],
+    ["shared regressors of more concepts", asking(retinanet), withBoxes(named(300))],
+    ["a detector of one concept", asking(ssdlite), withBoxes(report("a", { cat: 900 }))],
+    ["a head on fewer items than a batch", asking(linear), report("a", { cat: 20, dog: 20 })],
+    ["a classifier on boxes", asking(resnet), withBoxes(report())],
+  ])("%s: it is trained", (_, asked, data) => {
+    const { effects } = planned({ model: asked, dataset: readyDataset(data) });
+    expect(effects).toMatchObject([{ verb: "create" }]);
+  });
+});
+
+describe("warnings", () => {
+  const warned = (asked: ReturnType<typeof asking>, data: DatasetReport) =>
+    condition(planned({ model: asked, dataset: readyDataset(data) }).status, "DataWarning");
+
+  test("a head needs 10 items of a concept, and no thousand", () => {
+    expect(warned(asking(linear), report("a", { cat: 10, dog: 40 }))).toBeUndefined();
+    const few = warned(asking(linear), report("a", { cat: 9, dog: 40 }));
+    expect(few).toMatchObject({ reason: "FewItems", message: expect.stringContaining("cat (9)") });
+    const chosen = asking(linear, {}, { concepts: ["dog"] });
+    expect(warned(chosen, report("a", { cat: 9, dog: 40 }))).toBeUndefined();
+  });
+
+  test.each([resnet, arcface] as const)("%s: a thousand items are advised", (template) => {
+    expect(warned(asking(template), report())).toBeUndefined();
+    expect(warned(asking(template), report("a", { cat: 499, dog: 500 }))).toMatchObject({
+      reason: "FewItems",
+      message: expect.stringContaining("999"),
+    });
+  });
+
+  test("what shows none of its concepts is background to a detector of one", () => {
+    expect(warned(asking(retinanet), withBoxes(report("a", { cat: 1200 })))).toBeUndefined();
+  });
+
+  test("more concepts than a detector's batch: at most 256 are advised", () => {
+    expect(warned(asking(retinanet), withBoxes(named(200)))).toMatchObject({
+      reason: "BatchSmallerThanConcepts",
+      message: expect.stringContaining("about 256"),
+    });
+  });
+
+  test("an embedder that finds less than its base did", () => {
+    const measured = (recall_at_1: number) => {
+      const values = { recall_at_1, baseline_recall_at_1: 0.6 };
+      const metrics = { split: "test", values, items: 160 };
+      return version({ status: { ...trained().status, metrics } });
+    };
+    const status = {
+      observedGeneration: 1,
+      readyVersion: "pets-v1",
+      wantedVersion: "pets-v1",
+      lastVersionNumber: 1,
+    };
+    const told = (recall: number) =>
+      condition(
+        planned({ model: model({ status }), versions: [measured(recall)] }).status,
+        "DataWarning",
+      );
+    expect(told(0.6)).toBeUndefined();
+    expect(told(0.59)).toMatchObject({
+      status: "True",
+      reason: "WorseThanBase",
+      message: expect.stringMatching(/pets-v1.*0\.59.*0\.6/),
+    });
+  });
+});
+
+describe("detection_score_threshold", () => {
+  const detector = (threshold: number | undefined) =>
+    asking(retinanet, threshold === undefined ? {} : { detection_score_threshold: threshold });
+  const data = readyDataset(withBoxes(report()));
+  const made = planned({ model: detector(0.3), dataset: data }).effects[0];
+  const inputs = made?.verb === "create" ? Object(made.object.spec) : {};
+
+  test("is no input: changing it starts nothing, and it is shown", () => {
+    const { model: _, number: __, ...spec } = inputs;
+    expect(spec.hyperparameters).not.toHaveProperty("detection_score_threshold");
+    const versions = [trained(1, spec)];
+    for (const threshold of [undefined, 0, 0.9]) {
+      const { status, effects } = planned({
+        model: detector(threshold),
+        dataset: data,
+        versions,
+        now: at(9999),
+      });
+      expect(effects).toEqual([]);
+      expect(status.wantedVersion).toBe(version().metadata.name);
+      expect(status.resolved?.hyperparameters.detection_score_threshold).toEqual(
+        threshold === undefined
+          ? { value: 0.3, source: "default" }
+          : { value: threshold, source: "given" },
+      );
+    }
+  });
+});
