@@ -60,7 +60,7 @@ def store_boxed(datasets: Path, pictures: list[BoxedPicture]) -> dict[str, str]:
             concepts = tuple(sorted({box[0] for box in boxes if not any(box[5:])}))
             height, width = pixels.shape[:2]
             rows.append((LabelledItem(sha256, concepts, width, height, packed), split))
-        rows.sort(key=lambda row: row[0].place)
+        rows.sort(key=lambda row: row[0])
         digest, split_digest = writer.publish(
             [row[0] for row in rows], [row[1] for row in rows], b"{}"
         )

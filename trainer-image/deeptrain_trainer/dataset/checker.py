@@ -39,6 +39,9 @@ class Verdict(NamedTuple):
     """None for a usable image."""
     is_image: bool
     """Whether the first bytes are those of an accepted format."""
+    width: int = 0
+    """Pixels of the upright picture; 0 where it cannot be used."""
+    height: int = 0
 
 
 class Checked(NamedTuple, Generic[T]):
@@ -52,12 +55,13 @@ class Checked(NamedTuple, Generic[T]):
 
 def check(data: bytes) -> Verdict:
     """Decodes `data` wholly; a header alone proves nothing."""
-    problem = None
+    problem, width, height = None, 0, 0
     try:
-        check_image(data)
+        width, height = check_image(data)
     except InvalidImageError as error:
         problem = str(error)
-    return Verdict(hashlib.sha256(data).digest(), problem, image_format(data) is not None)
+    is_image = image_format(data) is not None
+    return Verdict(hashlib.sha256(data).digest(), problem, is_image, width, height)
 
 
 def check_all(
@@ -148,10 +152,8 @@ class _Worker(Generic[T]):
             return
         batch, self.batch = self.batch or [], None
         if message is not None:
-            for (key, data), (sha256, problem, is_image) in zip(
-                batch, json.loads(message), strict=True
-            ):
-                yield Checked(key, data, Verdict(bytes.fromhex(sha256), problem, is_image))
+            for (key, data), (sha256, *found) in zip(batch, json.loads(message), strict=True):
+                yield Checked(key, data, Verdict(bytes.fromhex(sha256), *found))
             return
         how = self.end()
         self._begin()
@@ -214,7 +216,7 @@ def serve(descriptor: int) -> None:
             except (EOFError, OSError):
                 return
             verdicts = [check(data) for data in _unpacked(message)]
-            answer = [(v.sha256.hex(), v.problem, v.is_image) for v in verdicts]
+            answer = [(v.sha256.hex(), *v[1:]) for v in verdicts]
             connection.send_bytes(json.dumps(answer).encode())
 
 

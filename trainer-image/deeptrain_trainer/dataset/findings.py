@@ -6,59 +6,85 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from .member import cut, shown
-from .splits import Member, groups_across_splits
+from .box import Box, unpack_boxes
+from .layout import BadItem
+from .member import cut
+from .publish import LabelledItem, concepts_of
+from .splits import groups_across_splits
 from .store import SPLITS, Split
 
 FEW_ITEMS: Final = 1000
 LOW_SUPPORT: Final = 50
+SMALL_AREA: Final = 32.0**2
+LARGE_AREA: Final = 96.0**2
 _REPORT_BAD_ITEMS: Final = 10
 _MESSAGE_UNITS: Final = 512
-
-
-class BadItem(NamedTuple):
-    """An item that is left out."""
-
-    path: str
-    problem: str
-
-    def to_json(self, path_units: int = 512, problem_units: int = 256) -> dict[str, str]:
-        """As the contract spells it, on one line, within bounds that count UTF-16 code units."""
-        return {
-            "path": shown(self.path, path_units),
-            "problem": shown(self.problem, problem_units),
-        }
 
 
 class Findings(NamedTuple):
     """The items of a dataset and how they were divided."""
 
-    members: Sequence[Member]
+    members: Sequence[LabelledItem]
     splits: Sequence[Split]
     concepts: Sequence[str]
     """In the order that the report has."""
     bad: Sequence[BadItem]
     """Sorted by path."""
     bytes: int
+    clipped: int = 0
+    """Boxes that reached beyond their picture."""
+    has_boxes: bool = False
+    """Whether the format has boxes at all."""
+    videos: bool = False
+    """Whether the items are frames."""
 
     def report(self, digest: str, split_digest: str) -> dict[str, Any]:
         """The `DatasetReport`. All numbers are integers."""
         counts: Counter[tuple[str, Split]] = Counter()
         for member, split in zip(self.members, self.splits, strict=True):
             counts.update((concept, split) for concept in member.concepts)
+        boxes, boxes_of = self._boxes()
         return {
             "digest": digest,
             "splitDigest": split_digest,
             "items": self.items(),
+            **({"videos": self._videos()} if self.videos else {}),
             "concepts": [
-                {"name": name, **{split: counts[name, split] for split in SPLITS}}
+                {
+                    "name": name,
+                    **{split: counts[name, split] for split in SPLITS},
+                    **({"boxes": boxes_of[name]} if self.has_boxes else {}),
+                }
                 for name in self.concepts
             ],
+            **({"boxes": boxes} if self.has_boxes else {}),
             "invalid": len(self.bad),
             "badItems": [bad.to_json() for bad in self.bad[:_REPORT_BAD_ITEMS]],
             "bytes": self.bytes,
             "warnings": self._warnings(counts),
         }
+
+    def _videos(self) -> dict[str, int]:
+        """How many videos each split has frames of."""
+        seen = set(zip((member.video for member in self.members), self.splits, strict=True))
+        counts = Counter(split for _, split in seen)
+        return {split: counts[split] for split in SPLITS}
+
+    def _boxes(self) -> tuple[dict[str, int], Counter[str]]:
+        """The statistics of the boxes, and how many each concept has that are not ignored."""
+        names = concepts_of(self.members)
+        of_concept: Counter[str] = Counter()
+        counts: Counter[str] = Counter(clipped=self.clipped)
+        for member, split in zip(self.members, self.splits, strict=True):
+            for box in unpack_boxes(member.boxes):
+                if box.ignored:
+                    counts["ignored"] += 1
+                    continue
+                counts[split] += 1
+                counts[_size(box)] += 1
+                of_concept[names[box.concept]] += 1
+        kinds = (*SPLITS, "ignored", "clipped", "small", "medium", "large")
+        return {kind: counts[kind] for kind in kinds}, of_concept
 
     def items(self) -> dict[str, int]:
         """How many items each split has."""
@@ -94,6 +120,12 @@ class Findings(NamedTuple):
             for reason, message in found.items()
             if isinstance(message, str)
         ]
+
+
+def _size(box: Box) -> str:
+    """COCO's words for a box of that area."""
+    area = (box.x_max - box.x_min) * (box.y_max - box.y_min)
+    return "small" if area < SMALL_AREA else "medium" if area < LARGE_AREA else "large"
 
 
 def canonical_json(value: object) -> str:

@@ -53,6 +53,9 @@ _UPRIGHT: Final[dict[int, Callable[[_Pixels], _Pixels]]] = {
     8: lambda pixels: _transposed(pixels)[::-1],
 }
 
+# Those that exchange width and height.
+_TURNED: Final = (5, 6, 7, 8)
+
 # What people put among their images by mistake, by first bytes.
 _OTHERS: Final = (
     (b"<svg", "an SVG drawing"),
@@ -125,13 +128,16 @@ def decode_rgb(data: bytes) -> _Pixels:
         return np.ascontiguousarray(_UPRIGHT.get(_orientation(image), _as_is)(pixels))
 
 
-def check_image(data: bytes) -> None:
-    """Raises InvalidImageError where `decode_rgb` would, in half of its memory: the pixels are not
-    kept.
+def check_image(data: bytes) -> tuple[int, int]:
+    """Width and height of the pixels that `decode_rgb` gives.
+
+    Raises InvalidImageError where it would, in half of its memory: the pixels are not kept.
     """
     with _loaded(data) as image:
         for _ in _strips(image):
             pass
+        width, height = image.size
+        return (height, width) if _orientation(image) in _TURNED else (width, height)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from operator import attrgetter
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NamedTuple, Protocol
@@ -21,20 +20,18 @@ from .addresses import Policy
 from .archive import Opened, open_archive
 from .checker import check_all
 from .fetch import Request, fetch
-from .findings import BadItem, Findings, canonical_digest
+from .findings import Findings, canonical_digest
 from .folder import archive_inside, folder_members, resolved_inside
-from .imagefolder import ImageFolder
 from .importrun import HttpSource, ImportRun, import_run
-from .member import MAX_FILE_BYTES, LostLinkError, UnreadableError, shown
-from .publish import DatasetWriter, LabelledItem
-from .splits import Member, Ratios, assign
+from .judge import CheckedFile, Found, judge
+from .layouts import layout_of
+from .member import MAX_FILE_BYTES, LostLinkError, UnreadableError
+from .publish import DatasetWriter
+from .splits import Ratios
 from .store import hex_of
 
 _PROGRESS_SECONDS: Final = 2.0
 _MAX_PROCESSES: Final = 2
-_RECORD_BAD_ITEMS: Final = 5
-_RECORD_BAD_ITEMS_BYTES: Final = 1700
-"""Leaves room for the rest of a record, which has 3 KiB in all."""
 
 CheckStop = Callable[[], None]
 """Raises `Stopped` once the run is to end."""
@@ -58,16 +55,6 @@ class Settings(NamedTuple):
     allow_loopback: bool = False
     processes: int | None = None
     """Processes that check images; None = as many as there are cores, at most 2."""
-
-
-class _File(NamedTuple):
-    """A file of the source after its check."""
-
-    path: str
-    sha256: bytes
-    size: int
-    problem: str | None
-    is_image: bool
 
 
 def run_import(
@@ -188,7 +175,8 @@ class _Import:
         self._check_stop = check_stop
         self._settings = settings
         self._progress = _Progress(reporter)
-        self._unread: list[_File] = []
+        self._layout = layout_of(run.format)
+        self._unread: list[CheckedFile] = []
         self._lost: set[str] = set()
         self._folders: set[str] = set()
 
@@ -197,7 +185,8 @@ class _Import:
         with DatasetWriter(self._run.datasets, self._run.uid, self._run.attempt) as writer:
             with self._source(writer.download) as source:
                 files = self._check(source, writer)
-            findings = self._judge(files)
+            found = Found(files, self._folders, self._lost)
+            findings = judge(found, self._layout, self._run)
             return self._publish(findings, writer)
 
     @contextlib.contextmanager
@@ -230,22 +219,35 @@ class _Import:
         self._check_stop()
         self._progress("downloading", done, total)
 
-    def _check(self, source: Opened, writer: DatasetWriter) -> list[_File]:
+    def _check(self, source: Opened, writer: DatasetWriter) -> list[CheckedFile]:
         """Checks every file and stores the bytes of the usable ones."""
-        files: list[_File] = []
+        files: list[CheckedFile] = []
         stored_bytes = 0
         processes = self._settings.processes or min(_MAX_PROCESSES, _cores())
         self._progress("checking", 0, source.total)
         for path, data, verdict in check_all(self._files(source), processes):
-            files.append(_File(path, verdict.sha256, len(data), verdict.problem, verdict.is_image))
+            files.append(
+                CheckedFile(
+                    path,
+                    verdict.sha256,
+                    len(data),
+                    verdict.problem,
+                    verdict.is_image,
+                    verdict.width,
+                    verdict.height,
+                )
+            )
             if verdict.problem is None:
                 stored_bytes += len(data)
-                if stored_bytes > self._run.limits.unpacked_bytes:
-                    limit = self._run.limits.unpacked_bytes
-                    raise Failure("ArchiveTooLarge", f"the items have more than {limit} bytes")
+                self._check_amount(stored_bytes)
                 writer.add(verdict.sha256, data)
             self._progress("checking", len(files), source.total)
         return files + self._unread
+
+    def _check_amount(self, stored_bytes: int) -> None:
+        limit = self._run.limits.unpacked_bytes
+        if stored_bytes > limit:
+            raise Failure("ArchiveTooLarge", f"the items have more than {limit} bytes")
 
     def _files(self, source: Opened) -> Iterator[tuple[str, bytes]]:
         for member in source.members:
@@ -256,94 +258,33 @@ class _Import:
                 parent = parent.rpartition("/")[0]
             if member.read is None:
                 continue
-            if member.size > MAX_FILE_BYTES:
-                problem = f"{member.size} bytes are more than {MAX_FILE_BYTES}"
-                self._unread.append(_File(member.path, b"", member.size, problem, False))
-                continue
+            # 0 where it is an item, or of no meaning.
+            limit = self._layout.annotation_limit(member.path)
             try:
-                yield member.path, member.read()
+                if member.size > (limit or MAX_FILE_BYTES):
+                    raise UnreadableError(
+                        f"{member.size} bytes are more than {limit or MAX_FILE_BYTES}"
+                    )
+                data = member.read()
             except UnreadableError as error:
+                if limit:
+                    self._layout.lose(member.path, str(error))
+                    continue
                 if isinstance(error, LostLinkError):
                     self._lost.add(member.path)
-                self._unread.append(_File(member.path, b"", member.size, str(error), False))
-
-    def _judge(self, files: list[_File]) -> Findings:
-        """Tells items from bad items and from what is no item at all, and divides the items."""
-        layout = ImageFolder(self._folders)
-        members: list[Member] = []
-        bad: list[BadItem] = []
-        size = 0
-        # Taken out one by one, so that what was found gives way to what is made of it.
-        while files:
-            file = files.pop()
-            place = layout.place(file.path)
-            if place is None:
-                if file.path in self._lost:
-                    raise Failure(
-                        "SourceNotFound",
-                        f"`{shown(file.path)}` is a link that leads nowhere, where a folder could be: "
-                        "correct or remove it",
-                    )
-                # A README or a list of labels is welcome; a picture that would go unused is told.
-                if file.is_image:
-                    bad.append(BadItem(file.path, f"not at {layout.expected}"))
-            elif file.problem is not None:
-                bad.append(BadItem(file.path, file.problem))
+                unread = CheckedFile(member.path, b"", member.size, str(error), False)
+                self._unread.append(unread)
+                continue
+            if limit:
+                self._layout.annotate(member.path, data)
             else:
-                members.append(Member(file.sha256, place.concepts, place.split))
-                size += file.size
-        bad.sort()
-        self._judge_amount(len(members), bad, layout)
-        concepts = self._judge_concepts(members, layout, bad)
-        # In three stable sorts, because tuples as keys would need half as much memory again.
-        members.sort(key=lambda member: member.split or "")
-        members.sort(key=attrgetter("concepts"))
-        members.sort(key=attrgetter("group"))
-        splits = assign(members, self._run.seed, self._run.ratios)
-        return Findings(members, splits, concepts, bad, size)
-
-    def _judge_amount(self, items: int, bad: list[BadItem], layout: ImageFolder) -> None:
-        if not items and not bad:
-            raise Failure("NoData", f"no images were found; expected {layout.expected}")
-        if 100 * len(bad) > self._run.invalid_percent * (items + len(bad)):
-            raise Failure(
-                "InvalidDataToleranceExceeded",
-                f"{len(bad)} of {items + len(bad)} items are invalid, more than the "
-                f"{self._run.invalid_percent:g} % of spec.tolerance.invalidPercent",
-                **_bad_facts(bad),
-            )
-        if not items:
-            raise Failure("NoData", f"none of the {len(bad)} images can be used", **_bad_facts(bad))
-
-    def _judge_concepts(
-        self, members: list[Member], layout: ImageFolder, bad: list[BadItem]
-    ) -> tuple[str, ...]:
-        found = layout.concepts
-        wanted = self._run.concepts
-        if wanted is not None and set(wanted) != set(found):
-            missing = [name for name in wanted if name not in set(found)]
-            surplus = [name for name in found if name not in set(wanted)]
-            raise Failure(
-                "ConceptsMismatch",
-                f"spec.concepts: missing in the data: {_listed(missing)}; not in spec.concepts: "
-                f"{_listed(surplus)}",
-            )
-        shown_by = {concept for member in members for concept in member.concepts}
-        empty = [name for name in found if name not in shown_by]
-        if empty:
-            raise Failure(
-                "NoPositives",
-                f"no usable item shows {_listed(empty)}: fill the folder, or remove it",
-                **_bad_facts(bad),
-            )
-        return wanted or found
+                yield member.path, data
 
     def _publish(self, findings: Findings, writer: DatasetWriter) -> dict[str, Any]:
         self._progress("publishing", 0, None)
-        items = [LabelledItem(member.group, member.concepts) for member in findings.members]
         full = {"badItems": [bad._asdict() for bad in findings.bad]}
         full_json = json.dumps(full, ensure_ascii=False, indent=1).encode("utf-8", "replace")
-        digest, split_digest = writer.publish(items, findings.splits, full_json)
+        digest, split_digest = writer.publish(findings.members, findings.splits, full_json)
         found = findings.report(digest, split_digest)
         try:
             self._reporter.deliver({"type": "report", "report": found})
@@ -355,28 +296,6 @@ class _Import:
             ) from error
         kept = ("digest", "splitDigest", "items", "invalid", "bytes")
         return {**{key: found[key] for key in kept}, "reportDigest": canonical_digest(found)}
-
-
-def _listed(names: list[str], most: int = 10) -> str:
-    if not names:
-        return "none"
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(f"`{name}`" for name in names[:most]) + more
-
-
-def _bad_facts(bad: list[BadItem]) -> dict[str, Any]:
-    """The fields of a failed record that speak of bad items: as many of the first as there is room
-    for.
-    """
-    items: list[dict[str, str]] = []
-    left = _RECORD_BAD_ITEMS_BYTES
-    for item in bad[:_RECORD_BAD_ITEMS]:
-        items.append(item.to_json(path_units=200, problem_units=120))
-        left -= len(json.dumps(items[-1], ensure_ascii=False).encode())
-        if left < 0:
-            items.pop()
-            break
-    return {"invalid": len(bad), "badItems": items}
 
 
 def _cores() -> int:

@@ -32,6 +32,9 @@ class ImportRun:
     uid: str
     attempt: int
     source: HttpSource | PvcSource
+    format: str
+    frames_per_second: float
+    """How often videos are sampled."""
     seed: int
     ratios: Ratios | None
     concepts: tuple[str, ...] | None
@@ -60,6 +63,8 @@ def import_run(value: Mapping[str, Any]) -> ImportRun:
         source=HttpSource(source["http"]["url"], source["http"].get("sha256"))
         if "http" in source
         else PvcSource(Path(source["pvc"]["path"])),
+        format=value["format"],
+        frames_per_second=value.get("framesPerSecond", 1),
         seed=splits.get("seed", 0),
         ratios=_ratios(splits.get("ratios")),
         concepts=None if concepts is None else tuple(concepts),

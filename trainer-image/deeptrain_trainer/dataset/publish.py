@@ -15,6 +15,7 @@ import shutil
 import stat
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -60,15 +61,30 @@ class LabelledItem(NamedTuple):
     height: int = 0
     boxes: bytes = b""
     """Packed; their concepts' numbers are places in the sorted names of all items' concepts."""
-    group: bytes = b""
-    """Digest of the video that it is a frame of; empty for a picture, which is grouped by its bytes."""
+    video: bytes = b""
+    """Digest of the video that it is a frame of; empty for a picture."""
     time_ms: int = 0
     """Of a frame: milliseconds since the beginning of its video."""
+    split: Split | None = None
+    """The split that the source put it in, if it has splits. No part of the content."""
 
     @property
-    def place(self) -> tuple[bytes, int, "LabelledItem"]:
-        """Sorts items as `DatasetWriter.publish` wants them: groups side by side, videos in order."""
-        return (self.group or self.sha256, self.time_ms, self)
+    def group(self) -> bytes:
+        """Items of one group stay together: the frames of a video, and pictures of the same bytes."""
+        return self.video or self.sha256
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        """All that the digest is made of."""
+        return self[:-1]
+
+
+def in_order(items: list[LabelledItem]) -> None:
+    """Sorts items as `DatasetWriter.publish` wants them: groups side by side, videos in order."""
+    # In several stable sorts, because tuples as keys would need half as much memory again.
+    items.sort(key=lambda item: item.split or "")
+    for name in ("boxes", "concepts", "sha256", "time_ms", "group"):
+        items.sort(key=attrgetter(name))
 
 
 def concepts_of(items: Iterable[LabelledItem]) -> list[str]:
@@ -86,13 +102,13 @@ def content_digest(items: Sequence[LabelledItem]) -> str:
     """
     names = concepts_of(items)
     total = hashlib.sha256()
-    for item in sorted(items):
+    for item in sorted(items, key=attrgetter("content")):
         line = f"{item.sha256.hex()} {_json(list(item.concepts))}"
         if item.boxes:
             boxes = sorted([names[box.concept], *box[1:]] for box in unpack_boxes(item.boxes))
             line += f" {_json(boxes)}"
-        if item.group:
-            line += f" {item.group.hex()}:{item.time_ms}"
+        if item.video:
+            line += f" {item.video.hex()}:{item.time_ms}"
         total.update(f"{line}\n".encode())
     return f"sha256:{total.hexdigest()}"
 
@@ -198,7 +214,7 @@ class DatasetWriter:
         """Makes the dataset appear under its digest.
 
         Args:
-            items: What was added, sorted by `LabelledItem.place`.
+            items: What was added, in the order of `in_order`.
             assignment: The split of each of them.
             report: The text of report.json.
 
@@ -235,9 +251,8 @@ class DatasetWriter:
         number = {concept: place for place, concept in enumerate(concepts)}
         group, before = -1, b""
         for place, item in enumerate(items):
-            own = item.group or item.sha256
-            group += own != before
-            before = own
+            group += item.group != before
+            before = item.group
             labels = tuple(sorted(number[name] for name in item.concepts))
             shard, offset, length = _PLACE.unpack(self._places[item.sha256])
             yield Item(

@@ -1,15 +1,15 @@
 """Which item teaches, which chooses the epoch, and which is read once.
 
-An item is assigned with its group (all items with the same bytes): u = hash(seed, group) in [0, 1)
-is compared with the ratios, lowest u first to test, then to validation, the rest to train. So the
-same seed and items give the same splits, and adding items moves no group, except by the two rules
-for concepts with few groups.
+An item is assigned with its group (all items with the same bytes, or all frames of a video): u =
+hash(seed, group) in [0, 1) is compared with the ratios, lowest u first to test, then to validation,
+the rest to train. So the same seed and items give the same splits, and adding items moves no group,
+except by the two rules for concepts with few groups.
 """
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from .store import Split
 
@@ -29,13 +29,20 @@ class Ratios(NamedTuple):
     test: float = 0.1
 
 
-class Member(NamedTuple):
+class Member(Protocol):
     """What the assignment needs to know of an item."""
 
-    group: bytes
-    concepts: tuple[str, ...]
-    split: Split | None
-    """The split that the source put it in, if it has splits."""
+    @property
+    def group(self) -> bytes:
+        """Items of one group stay together."""
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """What it shows."""
+
+    @property
+    def split(self) -> Split | None:
+        """The split that the source put it in, if it has splits."""
 
 
 def assign(members: Sequence[Member], seed: int, ratios: Ratios | None) -> list[Split]:
@@ -84,10 +91,10 @@ def _position(seed: int, group: bytes) -> int:
 
 def _by_ratio(members: Sequence[Member], seed: int, ratios: Ratios) -> list[Split]:
     concepts_of: dict[bytes, tuple[str, ...]] = {}
-    for group, concepts, _ in members:
-        known = concepts_of.setdefault(group, concepts)
-        if known != concepts:
-            concepts_of[group] = tuple(sorted({*known, *concepts}))
+    for member in members:
+        known = concepts_of.setdefault(member.group, member.concepts)
+        if known != member.concepts:
+            concepts_of[member.group] = tuple(sorted({*known, *member.concepts}))
     groups_of: dict[str, list[bytes]] = defaultdict(list)
     # Ascending u; the group itself breaks the (impossible) tie.
     for group in sorted(sorted(concepts_of), key=lambda group: _position(seed, group)):

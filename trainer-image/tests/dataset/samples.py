@@ -104,6 +104,7 @@ class Place:
         self.source.mkdir()
         self.datasets = root / "store" / "datasets"
         self.reporter = Recorder()
+        self.format = "imageFolder"
 
     def run_file(self, source: dict[str, Any], **changes: Any) -> dict[str, Any]:
         """An ImportRun."""
@@ -112,7 +113,7 @@ class Place:
             "object": {"namespace": "team", "name": "photos", "uid": UID},
             "attempt": 1,
             "source": source,
-            "format": "imageFolder",
+            "format": self.format,
             "invalidPercent": 5,
             "datasets": str(self.datasets),
             "denyPrivateSources": False,

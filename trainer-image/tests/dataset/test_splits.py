@@ -2,18 +2,26 @@
 
 import hashlib
 from collections import Counter, defaultdict
+from typing import NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deeptrain_trainer.dataset.splits import (
     MIN_GROUPS,
-    Member,
     Ratios,
     assign,
     groups_across_splits,
 )
 from deeptrain_trainer.dataset.store import Split
+
+
+class Member(NamedTuple):
+    """An item as far as the assignment looks at it."""
+
+    group: bytes
+    concepts: tuple[str, ...]
+    split: Split | None
 
 
 def group(number: int) -> bytes:

@@ -17,7 +17,7 @@ import pytest
 
 from deeptrain_trainer.dataset import publish as publish_module
 from deeptrain_trainer.dataset.box import Box, pack_boxes
-from deeptrain_trainer.dataset.publish import DatasetWriter, LabelledItem, content_digest
+from deeptrain_trainer.dataset.publish import DatasetWriter, LabelledItem, content_digest, in_order
 from deeptrain_trainer.dataset.store import (
     Split,
     StoreCorruptError,
@@ -93,11 +93,11 @@ def test_boxes_videos_and_times_are_part_of_the_digest() -> None:
 
     one, two = Box(0, 0, 0, 4, 4), Box(0, 1, 1, 5, 5)
     plain = LabelledItem(b"a" * 32, ("cat",), 9, 9)
-    framed = plain._replace(group=b"v" * 32, time_ms=500)
+    framed = plain._replace(video=b"v" * 32, time_ms=500)
     assert content_digest([plain]) == GOLDEN, "sizes are the content's"
     assert content_digest([boxed(one, two)]) == content_digest([boxed(two, one)])
     others = [plain, boxed(one), boxed(two), boxed(one, two), boxed(one._replace(ignored=True))]
-    others += [framed, framed._replace(time_ms=0), framed._replace(group=b"w" * 32)]
+    others += [framed, framed._replace(time_ms=0), framed._replace(video=b"w" * 32)]
     assert len({content_digest([item]) for item in others}) == len(others)
 
 
@@ -110,7 +110,7 @@ def test_frames_of_a_video_are_one_group_in_the_order_of_time(tmp_path: Path) ->
                 sha256 = hashlib.sha256(data).digest()
                 writer.add(sha256, data)
                 items.append(LabelledItem(sha256, ("cat",), 8, 6, b"", video, time_ms))
-        items.sort(key=lambda item: item.place)
+        in_order(items)
         digest, split_digest = writer.publish(items, ["train"] * 6, b"{}")
     dataset = StoredDataset.open(tmp_path / hex_of(digest), split_digest)
     found = [(item.group, item.time_ms, item.width, item.height) for item in dataset.items("train")]

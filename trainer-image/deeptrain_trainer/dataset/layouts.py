@@ -1,0 +1,27 @@
+"""The table of formats: one line for each."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from ..failure import Failure
+from .imagefolder import ImageFolder
+from .layout import Layout
+from .voc import Voc
+
+_LAYOUTS: Final[Mapping[str, Callable[[], Layout]]] = {
+    "imageFolder": ImageFolder,
+    "voc": Voc,
+}
+
+
+def layout_of(name: str) -> Layout:
+    """A fresh layout of the format.
+
+    Raises:
+        Failure: `InputInvalid`: this importer does not know it.
+    """
+    if name not in _LAYOUTS:
+        raise Failure(
+            "InputInvalid", f"spec.format: `{name}` is none of {', '.join(sorted(_LAYOUTS))}"
+        )
+    return _LAYOUTS[name]()
