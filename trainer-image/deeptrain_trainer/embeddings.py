@@ -1,0 +1,248 @@
+"""The embeddings of a dataset under one base: computed once, and shared by every model that uses both.
+
+`<derived>/<hex digest of the base>-<image size>/` holds `base.onnx`, `embeddings.npy` (float32 [items, F], a row for
+each item in the order of the index, whatever its split), `reference.npy` (what PyTorch makes of some of the items) and
+`manifest.json`, which is written last and has the digests of all. They are made by the exported graphs under ONNX
+Runtime: what a head is trained on is what it is served with.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .basegraph import EMBEDDING, BaseGraph, base_graph, base_image_size
+from .dataset.index import Item
+from .dataset.store import SPLITS, StoredDataset, hex_of, sha256_of_file
+from .durable import sync_directory, write_synced
+from .export import PARITY_IMAGES
+from .failure import Failure
+from .pixels import Pixels
+from .preprocess import Preprocess, open_session
+from .report import log
+from .run import TrainRun
+
+# A folder that is being made and was not written to for so long belongs to a process that is gone.
+ABANDONED_SECONDS = 3600.0
+_FORMAT = 1
+_MANIFEST = "manifest.json"
+_GRAPH, _VECTORS, _REFERENCE = "base.onnx", "embeddings.npy", "reference.npy"
+_MAKING = ".making-"
+# Pictures that one thread embeds at a time: with more, their activations leave the processor's caches.
+_CHUNK = 16
+_LOG_SECONDS = 3.0
+# The group owns the store too: pods get it through fsGroup, whatever their user is.
+_DIRECTORY_MODE = 0o775
+_FILE_MODE = 0o664
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """`vectors` [items, F] has row i for the item of index i, as `graph` (base.onnx) makes it of `size` pixels.
+
+    `references` [R, F] are PyTorch's for the items of the indices `compared`.
+    """
+
+    size: int
+    graph: bytes
+    vectors: NDArray[np.float32]
+    compared: NDArray[np.int64]
+    references: NDArray[np.float32]
+
+
+def open_embeddings(
+    run: TrainRun, dataset: StoredDataset, check_stop: Callable[[], None]
+) -> Embeddings:
+    """Those that are stored, else new ones, which are stored. `check_stop` may raise to break that off.
+
+    Raises Failure: BaseUnavailable, BaseIncompatible; InputInvalid where the run file names no folder.
+    """
+    size = base_image_size(run.base)
+    if run.derived == Path():
+        raise Failure("InputInvalid", "run file: derived: a context-based classifier needs it.")
+    folder = run.derived / f"{hex_of(run.base.digest)}-{size}"
+    items = items_in_order(dataset)
+    identity = {
+        "format": _FORMAT,
+        "base": run.base.digest,
+        "dataset": dataset.digest,
+        # The digest of a dataset says nothing of the order of its items.
+        "items": hashlib.sha256(b"".join(item.sha256 for item in items)).hexdigest(),
+    }
+    try:
+        return _load(folder, identity)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log({"type": "embeddings-damaged", "path": str(folder), "problem": str(error)})
+    pixels = Pixels(dataset, items, Preprocess(size), run.threads, 0, check_stop)
+    _make(folder, identity, _Source(base_graph(run.base), size, pixels, run.threads, check_stop))
+    return _load(folder, identity)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What embeddings are made of."""
+
+    base: BaseGraph
+    size: int
+    pixels: Pixels
+    threads: int
+    check_stop: Callable[[], None]
+
+    def vectors(self) -> Iterator[NDArray[np.float32]]:
+        """Of all pictures, in order, some at a time."""
+        # Whole batches in parallel: threads inside of an operator would wait for one another at each.
+        session = open_session(self.base.graph, threads=1)
+
+        def embed(start: int) -> NDArray[np.float32]:
+            indices = range(start, min(start + _CHUNK, len(self.pixels)))
+            found: NDArray[np.float32] = session.run(
+                [EMBEDDING], {"pixels": self.pixels.batch(indices)}
+            )[0]
+            return found
+
+        pool = ThreadPoolExecutor(self.threads)
+        logged = time.monotonic()
+        done = 0
+        try:
+            for found in pool.map(embed, range(0, len(self.pixels), _CHUNK)):
+                self.check_stop()
+                yield found
+                done += len(found)
+                if time.monotonic() - logged >= _LOG_SECONDS:
+                    log({"type": "embedding", "done": done, "items": len(self.pixels)})
+                    logged = time.monotonic()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    @torch.no_grad()
+    def references(
+        self, compared: NDArray[np.int64], found: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """PyTorch's embeddings; `found` are the graph's, which stand for them where it was proven before."""
+        if self.base.module is None:
+            return found
+        images = torch.from_numpy(self.pixels.batch(compared))
+        references: NDArray[np.float32] = self.base.module(images).numpy()
+        return references
+
+
+def _load(folder: Path, identity: dict[str, Any]) -> Embeddings:
+    """Raises OSError, ValueError, KeyError or TypeError where they are not there, not whole or of something else."""
+    manifest = json.loads((folder / _MANIFEST).read_bytes())
+    if {key: manifest[key] for key in identity} != identity:
+        raise ValueError("it was made of something else")
+    for name in (_GRAPH, _VECTORS, _REFERENCE):
+        if sha256_of_file(folder / name) != manifest["files"][name]:
+            raise ValueError(f"{name} is not what was written")
+    return Embeddings(
+        size=manifest["imageSize"],
+        graph=(folder / _GRAPH).read_bytes(),
+        vectors=np.load(folder / _VECTORS, mmap_mode="r"),
+        compared=np.array(manifest["compared"], np.int64),
+        references=np.load(folder / _REFERENCE),
+    )
+
+
+def _make(folder: Path, identity: dict[str, Any], source: _Source) -> None:
+    """Makes a folder, whole or not at all. Who makes the same at the same time makes it for nothing, and harmlessly."""
+    derived = folder.parent
+    derived.mkdir(parents=True, exist_ok=True)
+    _sweep(derived)
+    making = derived / f"{_MAKING}{folder.name}-{os.urandom(6).hex()}"
+    making.mkdir()
+    try:
+        # chmod, because the umask may have taken bits away; the set-group-ID bit of the store stays.
+        making.chmod(stat.S_IMODE(making.stat().st_mode) | _DIRECTORY_MODE)
+        count = len(source.pixels)
+        compared = np.unique(np.linspace(0, count - 1, min(count, PARITY_IMAGES)).astype(np.int64))
+        files = {
+            _GRAPH: write_synced(making / _GRAPH, source.base.graph),
+            _VECTORS: _write_rows(making / _VECTORS, source.vectors(), count),
+        }
+        found = np.load(making / _VECTORS, mmap_mode="r")[compared]
+        np.save(making / _REFERENCE, source.references(compared, found))
+        files[_REFERENCE] = write_synced(making / _REFERENCE, (making / _REFERENCE).read_bytes())
+        manifest = {
+            **identity,
+            "imageSize": source.size,
+            "compared": compared.tolist(),
+            "files": files,
+        }
+        write_synced(making / _MANIFEST, json.dumps(manifest).encode())
+        for path in making.iterdir():
+            path.chmod(_FILE_MODE)
+        sync_directory(making)
+        _appear(making, folder, identity)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def _write_rows(path: Path, chunks: Iterator[NDArray[np.float32]], rows: int) -> str:
+    """An .npy file of float32 [rows, F], written as its rows come; its SHA-256."""
+    total = hashlib.sha256()
+    with path.open("w+b") as file:
+        for number, chunk in enumerate(chunks):
+            if number == 0:
+                shape = (rows, chunk.shape[1])
+                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(np.ascontiguousarray(chunk, "<f4").tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+        file.seek(0)
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
+
+
+def _appear(making: Path, folder: Path, identity: dict[str, Any]) -> None:
+    """Renames what was made to its name, unless somebody else was faster; what is damaged there is replaced."""
+    if folder.exists():
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            _load(folder, identity)
+            return
+        broken = making.with_name(f"{making.name}-broken")
+        with contextlib.suppress(FileNotFoundError):  # another one replaces it too
+            folder.rename(broken)
+        shutil.rmtree(broken, ignore_errors=True)
+    try:
+        making.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    sync_directory(folder.parent)
+
+
+def _sweep(derived: Path) -> None:
+    """Removes what killed processes left half made."""
+    for left in derived.glob(f"{_MAKING}*"):
+        with contextlib.suppress(OSError):
+            newest = max(path.stat().st_mtime for path in (left, *left.iterdir()))
+            if time.time() - newest > ABANDONED_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def items_in_order(dataset: StoredDataset) -> list[Item]:
+    """The items of all splits: the item of index i at i."""
+    everything = (item for split in SPLITS for item in dataset.items(split))
+    return sorted(everything, key=lambda item: item.index)
+
+
+def rows_of(items: Sequence[Item]) -> NDArray[np.int64]:
+    """The rows of `Embeddings.vectors` that belong to items."""
+    return np.array([item.index for item in items], np.int64)

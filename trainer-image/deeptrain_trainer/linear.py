@@ -1,0 +1,225 @@
+"""The learner of `context-based-classifier/linear`: a linear head on the embeddings of a frozen base."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx.compose
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .artifact import document
+from .basegraph import EMBEDDING
+from .data import LabelledItems, open_data, validation_sample
+from .device import Device
+from .embeddings import items_in_order, open_embeddings, rows_of
+from .evaluate import probabilities
+from .export import PARITY_TOLERANCE, exported_model, with_metadata
+from .failure import Failure
+from .learner import Evaluation, Validation
+from .loss import classification_loss
+from .metrics import ClassifierMetrics, classifier_metrics, selection_metric
+from .models import BasedModel, begin_linear, seed_initialisation
+from .optimizer import Recipe
+from .order import batch_items
+from .pixels import Pixels
+from .preprocess import IR_VERSION, OPSET, Preprocess, open_session, preprocess_graph
+from .run import TrainRun
+from .schedule import schedule_of
+
+# The Euclidean norm of what the head sees: with a norm of 1 it would learn too slowly, and the norm that the base gives
+# says more about the picture's contrast than about what it shows.
+EMBEDDING_NORM = 16.0
+# An epoch takes a few hundredths of a second, a validation as long: more of them would be most of the training.
+MOST_VALIDATIONS = 10
+_SMALLEST_NORM = 1e-12
+_BATCH = 4096
+
+Batch = tuple[NDArray[np.float32], NDArray[np.bool_]]
+
+
+class LinearHead(BasedModel):
+    """Embeddings [N, F] to logits [N, concepts]. Its base is what made them, and has no weights here."""
+
+    def __init__(self, features: int, concepts: int) -> None:
+        super().__init__(nn.Identity())
+        self.head = nn.Linear(features, concepts)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Logits: apply sigmoid (logreg) or softmax to get probabilities."""
+        logits: Tensor = self.head(EMBEDDING_NORM * F.normalize(embeddings, eps=_SMALLEST_NORM))
+        return logits
+
+
+class LinearLearner:
+    """See learner.py."""
+
+    def __init__(self, run: TrainRun, device: Device, check_stop: Callable[[], None]) -> None:
+        """Opens the data and their embeddings, which are computed where they are not stored."""
+        self.run, self.device, self.check_stop = run, device, check_stop
+        # A batch that is larger than the data is reduced, not refused.
+        self.data = open_data(_with_batch(run, 1))
+        self.batch_size = min(run.hyperparameters.batch_size, len(self.data.train))
+        resolved = _with_batch(run, self.batch_size).hyperparameters
+        self.schedule = replace(
+            schedule_of(resolved, len(self.data.train)),
+            shape="cosine",
+            test_freq=-(-resolved.num_epochs // MOST_VALIDATIONS),
+        )
+        self.recipe = Recipe("SGD", weight_decay=1e-4)
+        self.selection_metric = selection_metric(self.data.exclusive)
+        self.validation = validation_sample(run, self.data)
+        self.has_validation = len(self.validation) > 0
+        self.embeddings = open_embeddings(run, self.data.dataset, check_stop)
+        self.rows = rows_of(self.data.train.items)
+        seed_initialisation(run.seed)
+        self.model = LinearHead(self.embeddings.vectors.shape[1], len(run.concepts))
+        begin_linear(self.model.head, run.hyperparameters.logreg)
+
+    def load_batch(self, step: int) -> Batch:
+        """Embeddings and truth of a step's items."""
+        chosen, _ = batch_items(self.run.seed, step, self.batch_size, len(self.rows))
+        return self.embeddings.vectors[self.rows[chosen]], self.data.train.truth[chosen]
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Of a batch of embeddings."""
+        embeddings, truth = (torch.from_numpy(part).to(self.device.torch_device) for part in batch)
+        logits = self.model(embeddings)
+        return classification_loss(logits, truth.float(), self.run.hyperparameters.logreg)
+
+    @torch.no_grad()
+    def validate(self) -> Validation:
+        """Of at most data.MOST_VALIDATION_ITEMS items."""
+        logreg, device = self.run.hyperparameters.logreg, self.device.torch_device
+        embeddings = self.embeddings.vectors[rows_of(self.validation.items)]
+        logits = self.model(torch.from_numpy(embeddings).to(device))
+        targets = torch.from_numpy(self.validation.truth).to(device).float()
+        loss = classification_loss(logits, targets, logreg).item()
+        scores = probabilities(logits, logreg).cpu().numpy()
+        if not np.isfinite(scores).all():
+            raise FloatingPointError("scores are not finite")
+        return Validation(self._metrics(scores, self.validation).values, loss)
+
+    def export(self) -> dict[str, bytes]:
+        """`preprocess.onnx`, `model.onnx` (the base and the head), `head.onnx` and `parity.json`."""
+        concepts = json.dumps(self.run.concepts, ensure_ascii=False)
+        logreg = self.run.hyperparameters.logreg
+        head = head_graph(self.model.head, logreg)
+        whole = onnx.compose.merge_models(
+            onnx.load_model_from_string(self.embeddings.graph),
+            head,
+            io_map=[(EMBEDDING, EMBEDDING)],
+        )
+        whole.producer_name = "deeptrain"
+        graph = with_metadata(whole, concepts=concepts)
+        preprocess = preprocess_graph(self.embeddings.size)
+        return {
+            "preprocess.onnx": preprocess.SerializeToString(deterministic=True),
+            "model.onnx": graph,
+            # So that a server knows which models have their base in common, and runs it once.
+            "head.onnx": with_metadata(head, concepts=concepts, base=self.run.base.digest),
+            "parity.json": document(self._parity(graph)),
+        }
+
+    def evaluate(self, files: dict[str, bytes]) -> Evaluation:
+        """On test where there is one, else validation: the stored embeddings through the exported head."""
+        split, labelled = self.data.final_split
+        session = open_session(files["head.onnx"], self.run.threads)
+        rows = rows_of(labelled.items)
+        scores = [np.empty((0, len(self.run.concepts)), np.float32)]
+        for start in range(0, len(rows), _BATCH):
+            self.check_stop()
+            embeddings = self.embeddings.vectors[rows[start : start + _BATCH]]
+            scores += session.run(["scores"], {EMBEDDING: embeddings})
+        measured = self._metrics(np.concatenate(scores), labelled)
+        documents: dict[str, bytes] = {}
+        if measured.confusion:
+            documents["confusion.json"] = document(
+                {
+                    "concepts": self.run.concepts,
+                    "rows": "truth",
+                    "columns": "predicted",
+                    "counts": measured.confusion,
+                }
+            )
+        return Evaluation(
+            split,
+            measured.items,
+            measured.values,
+            measured.concepts,
+            documents,
+            manifest={"image_size": self.embeddings.size},
+        )
+
+    @torch.no_grad()
+    def _parity(self, graph: bytes) -> dict[str, Any]:
+        """Compares PyTorch's base and head with the exported model, from the stored bytes of real images."""
+        stored = self.embeddings
+        dataset, threads = self.data.dataset, self.run.threads
+        everything = items_in_order(dataset)
+        items = [everything[index] for index in stored.compared]
+        pixels = Pixels(dataset, items, Preprocess(stored.size), threads, 0, self.check_stop)
+        found = exported_model(graph, threads)(pixels.batch(range(len(items))))
+        logits = self.model(torch.from_numpy(stored.references))
+        expected = probabilities(logits, self.run.hyperparameters.logreg).numpy()
+        difference = float(np.abs(expected - found).max())
+        if not difference <= PARITY_TOLERANCE:  # NaN must fail too
+            raise Failure(
+                "ParityFailed",
+                f"The exported model's scores differ from PyTorch's by {difference:.3g} on {len(items)} images, "
+                f"more than {PARITY_TOLERANCE}.",
+            )
+        return {
+            "images": len(items),
+            "largestDifference": difference,
+            "tolerance": PARITY_TOLERANCE,
+        }
+
+    def _metrics(self, scores: NDArray[np.float32], labelled: LabelledItems) -> ClassifierMetrics:
+        softmax = not self.run.hyperparameters.logreg
+        names, exclusive = self.run.concepts, self.data.exclusive
+        return classifier_metrics(scores, labelled.truth, names, exclusive, softmax=softmax)
+
+
+def head_graph(head: nn.Linear, logreg: bool) -> ModelProto:
+    """`embedding` float [N, F] to `scores` float [N, C], scaled to EMBEDDING_NORM inside."""
+    constants: dict[str, NDArray[np.generic]] = {
+        "head.axis": np.array([1], np.int64),
+        "head.smallest": np.array(_SMALLEST_NORM, np.float32),
+        "head.norm": np.array(EMBEDDING_NORM, np.float32),
+        "head.weight": head.weight.detach().cpu().numpy(),
+        "head.bias": head.bias.detach().cpu().numpy(),
+    }
+    nodes = [
+        helper.make_node("ReduceL2", [EMBEDDING, "head.axis"], ["head.length"], keepdims=1),
+        helper.make_node("Max", ["head.length", "head.smallest"], ["head.divisor"]),
+        helper.make_node("Div", [EMBEDDING, "head.divisor"], ["head.direction"]),
+        helper.make_node("Mul", ["head.direction", "head.norm"], ["head.input"]),
+        helper.make_node(
+            "Gemm", ["head.input", "head.weight", "head.bias"], ["head.logits"], transB=1
+        ),
+        helper.make_node("Sigmoid", ["head.logits"], ["scores"])
+        if logreg
+        else helper.make_node("Softmax", ["head.logits"], ["scores"], axis=1),
+    ]
+    concepts, features = head.weight.shape
+    graph = helper.make_graph(
+        nodes,
+        "head",
+        [helper.make_tensor_value_info(EMBEDDING, TensorProto.FLOAT, ["batch", features])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", concepts])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    opset = helper.make_opsetid("", OPSET)
+    return helper.make_model(
+        graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="deeptrain"
+    )
+
+
+def _with_batch(run: TrainRun, batch_size: int) -> TrainRun:
+    return replace(run, hyperparameters=replace(run.hyperparameters, batch_size=batch_size))
