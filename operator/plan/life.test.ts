@@ -87,6 +87,16 @@ describe("every field: set, changed, unset", () => {
     ["suspend", { suspend: true }],
     ["activeDeadlineSeconds", { activeDeadlineSeconds: 60 }],
     ["versionsToKeep", { versionsToKeep: 1 }],
+    ["base, an address", { base: { http: { url: "https://a.test/w", sha256: "a".repeat(64) } } }],
+    ["base, none", { base: { name: "none" } }],
+    ["base, a model that is not there", { base: { modelRef: { name: "backbone" } } }],
+    ["base, itself", { base: { modelRef: { name: "pets" } } }],
+    ["base, refused", { base: { name: "efficientnet-lite0" } }],
+    ["template, a head", { template: "context-based-classifier/linear", hyperparameters: {} }],
+    [
+      "template, a detector without boxes",
+      { template: "visual-detector/retinanet-resnet50", hyperparameters: {} },
+    ],
   ];
 
   test.each(changes)("%s", (_, change) => {
@@ -268,5 +278,79 @@ describe("stories", () => {
     }
     expect([...cluster.versions.keys()]).toEqual(["pets-v10", "pets-v11", "pets-v12"]);
     expect(modelIn(cluster).status?.readyVersion).toBe("pets-v12");
+  });
+});
+
+describe("a model on a model", () => {
+  const embedder: DeepModelSpec = {
+    ...base,
+    template: "visual-embedder/arcface-resnet50",
+    hyperparameters: {},
+  };
+  const head: DeepModelSpec = {
+    ...base,
+    template: "context-based-classifier/linear",
+    hyperparameters: {},
+    base: { modelRef: { name: "backbone" } },
+  };
+
+  test("waits until its base is trained, and is trained on it, in whatever order they come", () => {
+    const ends = [
+      ["backbone", "pets", "photos"],
+      ["pets", "photos", "backbone"],
+      ["photos", "pets", "backbone"],
+    ].map((order) => {
+      const cluster = new Simulation();
+      for (const name of order) {
+        if (name === "photos") cluster.apply("Dataset", name, datasetSpec);
+        else cluster.apply("DeepModel", name, name === "pets" ? head : embedder);
+        cluster.settle();
+      }
+      expect(ready(cluster)).toBe("True Trained");
+      const [made] = [...cluster.versions.values()].filter(
+        ({ spec }) => spec.model.name === "pets",
+      );
+      expect(made?.spec.base.model).toMatchObject({ name: "backbone", number: 1 });
+      expect(cluster.created.filter((name) => name.startsWith("pets"))).toEqual(["pets-v1-a1"]);
+      return settledState(cluster);
+    });
+    expect(new Set(ends.map((end) => JSON.stringify(end))).size).toBe(1);
+  });
+
+  test("goes on serving when its base is trained anew, and waits for a word", () => {
+    const cluster = new Simulation();
+    cluster.apply("Dataset", "photos", datasetSpec);
+    cluster.apply("DeepModel", "backbone", embedder);
+    cluster.apply("DeepModel", "pets", head);
+    cluster.settle();
+    cluster.apply("DeepModel", "backbone", { ...embedder, hyperparameters: { seed: 1 } });
+    cluster.settle();
+    expect(ready(cluster)).toBe("True Trained");
+    const pending = condition(modelIn(cluster).status, "Retrained");
+    expect(pending?.reason).toBe("RetrainPending");
+    cluster.apply("DeepModel", "pets", head, { "deeptrain.dev/retrain": "now" });
+    cluster.settle();
+    expect(condition(modelIn(cluster).status, "Retrained")?.status).toBe("True");
+    expect(modelIn(cluster).status).toMatchObject({
+      readyVersion: "pets-v2",
+      resolved: { base: "backbone-v2" },
+    });
+    const { writes } = cluster;
+    cluster.settle();
+    expect(cluster.writes, "settled: no write").toBe(writes);
+  });
+
+  test("two that begin with one another are both told, and one change frees them", () => {
+    const cluster = new Simulation();
+    cluster.apply("Dataset", "photos", datasetSpec);
+    cluster.apply("DeepModel", "pets", { ...embedder, base: { modelRef: { name: "backbone" } } });
+    cluster.apply("DeepModel", "backbone", { ...embedder, base: { modelRef: { name: "pets" } } });
+    cluster.settle();
+    expect(ready(cluster)).toBe("False BaseCycle");
+    expect(cluster.created).toEqual([expect.stringContaining("photos-import")]);
+    cluster.apply("DeepModel", "backbone", embedder);
+    cluster.settle();
+    expect(ready(cluster)).toBe("True Trained");
+    expect(modelIn(cluster).status?.resolved?.base).toBe("backbone-v1");
   });
 });

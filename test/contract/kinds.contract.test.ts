@@ -225,6 +225,7 @@ const fullSpecs = (kind: string): Record<string, unknown>[] => {
     const { http, pvc } = Object(full.source);
     return [{ http }, { pvc: { ...pvc, path: "a/b" } }].map((source) => ({
       ...full,
+      format: "videoFolder",
       source,
       splits,
     }));
@@ -234,13 +235,26 @@ const fullSpecs = (kind: string): Record<string, unknown>[] => {
     { key: "a", operator: "Exists", effect: "NoExecute", tolerationSeconds: 1 },
     { key: "a", operator: "Equal", value: "b", effect: "NoSchedule" },
   ];
-  return [{ lrate }, { per_item_lrate }, { per_128_lrate }].map((rate) => ({
+  const { http, modelRef } = Object(full.base);
+  const { detection_score_threshold, use_perclass_regression, logreg, ...others } = hyperparameters;
+  const detecting = { detection_score_threshold, use_perclass_regression };
+  return [
+    { template: "visual-classifier/resnet18", base: { name: "none" }, own: { logreg, lrate } },
+    {
+      template: "visual-detector/ssdlite-efficientnet-lite0",
+      base: { http },
+      own: { ...detecting, per_item_lrate },
+    },
+    { template: "visual-embedder/arcface-resnet50", base: { modelRef }, own: { per_128_lrate } },
+  ].map(({ own, ...begun }) => ({
     ...full,
+    ...begun,
     templateRevision: 1,
     hyperparameters: {
-      ...hyperparameters,
-      ...rate,
-      image_size: 64,
+      ...others,
+      ...own,
+      batch_size: 32,
+      image_size: 256,
       num_epochs: 3,
       init_epochs: 2,
       test_freq: 3,

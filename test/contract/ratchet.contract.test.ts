@@ -43,6 +43,7 @@ const stored: [name: string, hyperparameters: Record<string, unknown>, field: st
   ["rare-test", { test_freq: 80 }, "test_freq"],
   ["small-images", { image_size: 32 }, "image_size"],
   ["two-rates", { lrate: 0.1, per_item_lrate: 0.1 }, "per_item_lrate"],
+  ["foreign", { detection_score_threshold: 0.5 }, "detection_score_threshold"],
   ["large-batch", { batch_size: 2048 }, "batch_size"],
 ];
 
