@@ -37,6 +37,8 @@ class Evaluation:
     concepts: list[dict[str, Any]]
     # Further files of the artifact, by their path in it: tables, curves, pictures.
     files: dict[str, bytes] = field(default_factory=dict)
+    # Lines on what makes the model doubtful, for metrics.json.
+    warnings: list[str] = field(default_factory=list)
 
 
 class Learner(Protocol):

@@ -16,6 +16,10 @@ def open_learner(run: TrainRun, device: Device, check_stop: Callable[[], None]) 
         from .classifier import ClassifierLearner
 
         return ClassifierLearner(run, device, check_stop)
+    if kind == "visual-embedder":
+        from .embedder import EmbedderLearner
+
+        return EmbedderLearner(run, device, check_stop)
     raise Failure(
         "InputInvalid", f"This trainer image has no template {run.template}: use a newer one."
     )

@@ -130,6 +130,7 @@ def _finish(t: Training) -> dict[str, Any]:
         "bestEpoch": t.state.best_epoch,
         "concepts": evaluation.concepts,
         "history": t.state.history,
+        "warnings": evaluation.warnings,
     }
     files |= {
         "weights.safetensors": save(weights),
@@ -150,5 +151,7 @@ def _finish(t: Training) -> dict[str, Any]:
 
 
 def _worst_first(evaluation: Evaluation) -> list[dict[str, Any]]:
-    supported = [row for row in evaluation.concepts if "ap" in row]
-    return sorted(supported, key=lambda row: float(row["ap"]))[:MOST_CONCEPT_ROWS]
+    """By average precision, of embedders by recall."""
+    supported = [row for row in evaluation.concepts if "ap" in row or "recall" in row]
+    worst = sorted(supported, key=lambda row: float(row["ap"] if "ap" in row else row["recall"]))
+    return worst[:MOST_CONCEPT_ROWS]
