@@ -4,13 +4,17 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from ..failure import Failure
+from .coco import Coco
 from .imagefolder import ImageFolder
 from .layout import Layout
 from .voc import Voc
+from .yolo import Yolo
 
 _LAYOUTS: Final[Mapping[str, Callable[[], Layout]]] = {
     "imageFolder": ImageFolder,
     "voc": Voc,
+    "coco": Coco,
+    "yolo": Yolo,
 }
 
 

@@ -2,15 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from deeptrain_trainer.dataset.box import Box
-from deeptrain_trainer.dataset.store import StoredDataset
 from deeptrain_trainer.failure import Failure
 
-from .annotated import SIDE, photo
+from .annotated import SIDE, everything, photo, stored
 from .samples import Place, tar_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,11 +46,6 @@ def lists(**names: range) -> dict[str, bytes]:
     }
 
 
-def stored(place: Place, record: dict[str, Any]) -> StoredDataset:
-    path = place.datasets / record["digest"].removeprefix("sha256:")
-    return StoredDataset.open(path, record["splitDigest"])
-
-
 def bad_of(place: Place, annotation: bytes | None, **more: bytes) -> str:
     """What is said of an item with that annotation among good ones."""
     files = {**source(), "JPEGImages/odd.png": photo(900), **more}
@@ -76,13 +69,15 @@ def test_boxes_count_from_0_and_their_maxima_are_exclusive(place: Place) -> None
     record = place.run_folder(source())
     dataset = stored(place, record)
     assert dataset.concepts == ("cat", "dog")
-    everything = [i for split in ("train", "validation", "test") for i in dataset.items(split)]  # type: ignore[arg-type]
-    assert {item.boxes for item in everything} == {
+    assert {item.boxes for item in everything(dataset)} == {
         (Box(0, 0, 0, 10, 20),),
         (Box(1, 10, 10, 30, 30),),
     }
-    assert {(item.labels, item.boxes[0].concept) for item in everything} == {((0,), 0), ((1,), 1)}
-    assert {(item.width, item.height) for item in everything} == {(SIDE, SIDE)}
+    assert {(item.labels, item.boxes[0].concept) for item in everything(dataset)} == {
+        ((0,), 0),
+        ((1,), 1),
+    }
+    assert {(item.width, item.height) for item in everything(dataset)} == {(SIDE, SIDE)}
     report = place.reporter.report
     assert report["boxes"]["small"] == 12 and report["boxes"]["ignored"] == 0
     assert sum(report["boxes"][s] for s in ("train", "validation", "test")) == 12
@@ -141,8 +136,7 @@ def test_difficult_is_ignored_and_shows_no_concept(place: Place) -> None:
     record = place.run_folder(files)
     dataset = stored(place, record)
     assert dataset.concepts == ("cat", "dog"), "a concept of ignored boxes alone is none"
-    everything = [i for split in ("train", "validation", "test") for i in dataset.items(split)]  # type: ignore[arg-type]
-    (odd,) = [item for item in everything if not item.labels]
+    (odd,) = [item for item in everything(dataset) if not item.labels]
     assert odd.boxes == (Box(0, 0, 0, 9, 9, True),)
     assert place.reporter.report["boxes"]["ignored"] == 1
 
@@ -159,8 +153,7 @@ def test_boxes_beyond_the_picture_are_clipped_and_counted(place: Place) -> None:
     }
     dataset = stored(place, place.run_folder(files))
     assert place.reporter.report["boxes"]["clipped"] == 1
-    everything = [i for split in ("train", "validation", "test") for i in dataset.items(split)]  # type: ignore[arg-type]
-    (odd,) = [item for item in everything if len(item.boxes) == 2]
+    (odd,) = [item for item in everything(dataset) if len(item.boxes) == 2]
     assert Box(0, 0, 0, SIDE, 20) in odd.boxes
 
 

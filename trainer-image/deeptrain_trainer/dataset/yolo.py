@@ -1,0 +1,246 @@
+"""The layout `yolo` (as Ultralytics documents it for detection).
+
+`images/<split>/<name>` with `labels/<split>/<name>.txt`, or `<split>/images/<name>` with
+`<split>/labels/<name>.txt`; the names of the classes in data.yaml (or classes.txt). A line is a
+class and a box: centre x, centre y, width, height, as shares of the picture. A picture without
+lines, or without a file, is background.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, Final
+
+import yaml
+
+from ..failure import Failure
+from .annotation import MAX_BOXES, ConceptNumbers, checked_box, fitted, numbers_shown
+from .box import Box
+from .layout import BadItem, InvalidLabelsError, Labels, Role, split_of
+from .member import shown
+from .store import Split
+
+_MAX_LABELS_BYTES: Final = 4 * 1024 * 1024
+_MAX_NAMES_BYTES: Final = 1024 * 1024
+_MAX_CLASS: Final = 0xFFFF
+_IMAGES, _LABELS = "images", "labels"
+# A share may be over 1 by what rounding to a few digits leaves.
+_MOST: Final = 1.001
+
+
+class Yolo:
+    """The annotations of one source."""
+
+    expected = "images/<split>/<name> or <split>/images/<name>"
+    required: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        """Nothing was given."""
+        self._concepts = ConceptNumbers()
+        self.names = self._concepts.names
+        # By the key that a picture and its label file have in common: five numbers for each box.
+        self._lines: dict[str, array[float] | str] = {}
+        self._seen: set[str] = set()
+        self._names_file = ""
+        self._numbers: list[int] = []
+        self._has_splits = False
+        self._first, self._last = _MAX_CLASS, 0
+
+    def annotation_limit(self, path: str) -> int:
+        """Label files below `labels`, and the file of names."""
+        folders, _, name = path.rpartition("/")
+        name = name.casefold()
+        if name.endswith((".yaml", ".yml")) or name == "classes.txt":
+            return _MAX_NAMES_BYTES
+        return _MAX_LABELS_BYTES if name.endswith(".txt") and _LABELS in folders.split("/") else 0
+
+    def annotate(self, path: str, data: bytes) -> None:
+        """Takes a label file or the names."""
+        if not self._is_label_file(path):
+            self._take_names(path, data)
+            return
+        try:
+            lines = _lines(data)
+        except InvalidLabelsError as error:
+            self.lose(path, str(error))
+            return
+        self._lines[_key(path, _LABELS)] = lines
+        if lines:
+            self._first = min(self._first, int(min(lines[::5])))
+            self._last = max(self._last, int(max(lines[::5])))
+
+    def lose(self, path: str, problem: str) -> None:
+        """A label file's picture is a bad item; without names nothing has a meaning."""
+        if not self._is_label_file(path):
+            raise Failure("InputInvalid", f"`{shown(path)}` cannot be read: {problem}")
+        self._lines[_key(path, _LABELS)] = f"{shown(path, 100)}: {problem}"
+
+    def complete(self, folders: Collection[str], files: Iterable[str]) -> None:
+        """Knows the splits by the folders of pictures and labels."""
+        if not self._numbers:
+            raise Failure(
+                "NoData", "there is no data.yaml with the classes' names: a list or a map `names`"
+            )
+        below = {folder for folder in folders if {_IMAGES, _LABELS} & set(folder.split("/"))}
+        splits = {_split(folder) for folder in below}
+        self._has_splits = "train" in splits and len(splits - {None}) > 1
+
+    def role(self, path: str) -> Role:
+        """Items lie in a folder `images`, or below one."""
+        if _IMAGES not in path.split("/")[:-1]:
+            return "stray"
+        self._seen.add(_key(path, _IMAGES))
+        return "item"
+
+    def labels(self, path: str, width: int, height: int) -> Labels:
+        """What the lines of the picture's label file say."""
+        found = self._lines.get(_key(path, _IMAGES), array("d"))
+        if isinstance(found, str):
+            raise InvalidLabelsError(found)
+        rows = (found[at : at + 5] for at in range(0, len(found), 5))
+        boxes = [self._box(row, number, width, height) for number, row in enumerate(rows, 1)]
+        packed, clipped = fitted(boxes, width, height)
+        split = _split(path.rpartition("/")[0]) if self._has_splits else None
+        return Labels(self._concepts.shown_by(packed), split, packed, clipped)
+
+    def leftovers(self) -> Iterator[BadItem]:
+        """Label files without a picture."""
+        for key in self._lines:
+            if key not in self._seen:
+                yield BadItem(f"{key}.txt", "it has no picture of its name: add it, or remove this")
+
+    def _is_label_file(self, path: str) -> bool:
+        return self.annotation_limit(path) == _MAX_LABELS_BYTES
+
+    def _take_names(self, path: str, data: bytes) -> None:
+        if path.casefold().endswith(".txt"):
+            names: list[Any] | None = data.decode("utf-8", "replace").splitlines()
+            names = [name.strip() for name in names or [] if name.strip()]
+            if self._names_file.casefold().endswith((".yaml", ".yml")):
+                return
+        else:
+            names = _yaml_names(path, data)
+            if names is None:
+                return
+        numbers = [self._concepts.number(name) for name in names]
+        both_yaml = not self._names_file.casefold().endswith(".txt")
+        if self._names_file and both_yaml and numbers != self._numbers:
+            raise Failure(
+                "InputInvalid",
+                f"`{shown(self._names_file, 80)}` and `{shown(path, 80)}` name other classes: keep one",
+            )
+        self._names_file, self._numbers = path, numbers
+
+    def _box(self, row: array[float], number: int, width: int, height: int) -> Box:
+        which = int(row[0])
+        what = f"box {number}"
+        if which >= len(self._numbers):
+            hint = ""
+            if self._first == 1 and self._last == len(self._numbers):
+                hint = ": YOLO counts classes from 0, these seem to begin with 1"
+            raise InvalidLabelsError(
+                f"{what}: class {which}, but `{shown(self._names_file, 60)}` has "
+                f"{len(self._numbers)} names{hint}"
+            )
+        x, y, wide, high = row[1:]
+        edges = (
+            (x - wide / 2) * width,
+            (y - high / 2) * height,
+            (x + wide / 2) * width,
+            (y + high / 2) * height,
+        )
+        what += f" [{numbers_shown(f'{share:g}' for share in row[1:])}]"
+        return checked_box(self._numbers[which], edges, ignored=False, what=what)
+
+
+def _key(path: str, place: str) -> str:
+    """Folders and name, which a picture and its label file have in common."""
+    folder, _, file = path.rpartition("/")
+    parts = folder.split("/")
+    # The last one, as Ultralytics does.
+    del parts[len(parts) - 1 - parts[::-1].index(place)]
+    return "/".join([*parts, file.rpartition(".")[0] or file])
+
+
+def _split(folder: str) -> Split | None:
+    """The split whose folder is next to `images` or `labels`, above or below."""
+    parts = folder.split("/")
+    place = _IMAGES if _IMAGES in parts else _LABELS
+    at = len(parts) - 1 - parts[::-1].index(place)
+    near = parts[at + 1 : at + 2] + parts[max(0, at - 1) : at]
+    return next((split for name in near if (split := split_of(name))), None)
+
+
+def _lines(data: bytes) -> array[float]:
+    """Class, centre x, centre y, width and height of each line, one after the other."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidLabelsError("not a text file") from error
+    found = array("d")
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        if not words:
+            continue
+        found.extend(_row(f"line {number}", words))
+        if len(found) > 5 * MAX_BOXES:
+            raise InvalidLabelsError(f"more than {MAX_BOXES} boxes")
+    return found
+
+
+def _row(what: str, words: list[str]) -> list[float]:
+    if len(words) != 5:
+        why = "a class and four numbers are expected"
+        if len(words) == 6:
+            why = "a sixth is a confidence or a track, not a label: remove it"
+        elif len(words) >= 7:
+            why = "polygons and rotated boxes are not accepted, only upright boxes of 4 numbers"
+        raise InvalidLabelsError(f"{what} has {len(words)} columns: {why}")
+    try:
+        row = [float(word) for word in words]
+    except ValueError:
+        raise InvalidLabelsError(f"{what} [{numbers_shown(words)}]: not five numbers") from None
+    if not (row[0].is_integer() and 0 <= row[0] <= _MAX_CLASS):
+        raise InvalidLabelsError(f"{what}: class {shown(words[0], 24)} is no whole number from 0")
+    shares = row[1:]
+    if any(share > _MOST for share in shares):
+        raise InvalidLabelsError(
+            f"{what} [{numbers_shown(words)}]: larger than 1, as if in pixels or percent: YOLO has "
+            "shares of the picture, from 0 to 1"
+        )
+    if not all(share >= 0 for share in shares) or shares[2] <= 0 or shares[3] <= 0:
+        raise InvalidLabelsError(
+            f"{what} [{numbers_shown(words)}]: not a box: centre x, centre y, width and height are "
+            "shares from 0 to 1"
+        )
+    return row
+
+
+def _yaml_names(path: str, data: bytes) -> list[str] | None:
+    """The names of the classes in the order of their numbers; None where the file has none."""
+    try:
+        # Without any types: the classes `no` and `1` are named so.
+        document = yaml.load(data, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        detail = shown(" ".join(str(error).split()), 120) or "nested too deeply"
+        raise Failure(
+            "InputInvalid", f"`{shown(path)}` is not readable as YAML: {detail}"
+        ) from error
+    names = document.get("names") if isinstance(document, dict) else None
+    if names is None:
+        return None
+    if isinstance(names, dict):
+        places = [str(place) for place in range(len(names))]
+        if set(names) != set(places):
+            raise Failure(
+                "InputInvalid", f"`{shown(path)}`: the keys of names are not 0, 1, 2, ..."
+            )
+        names = [names[place] for place in places]
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        raise Failure(
+            "InputInvalid", f"`{shown(path)}`: names is neither a list nor a map of texts"
+        )
+    if len(names) > _MAX_CLASS:
+        raise Failure("InputInvalid", f"`{shown(path)}`: {len(names)} names are too many")
+    return list(names)

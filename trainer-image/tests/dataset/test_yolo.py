@@ -1,0 +1,161 @@
+"""The format `yolo`."""
+
+from pathlib import Path
+
+import pytest
+
+from deeptrain_trainer.dataset.box import Box
+
+from .annotated import SIDE, everything, photo, stored
+from .samples import Place, tar_of
+
+NAMES = b"train: images/train\nnc: 3\nnames: [dog, cat, owl]\n"
+DOG, CAT = "0 0.25 0.5 0.25 0.5\n", "1 0.5 0.5 0.5 0.5\n"
+
+
+def pairs(images: str, labels: str, numbers: range) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for n in numbers:
+        files[f"{images}/{n}.png"] = photo(n)
+        files[f"{labels}/{n}.txt"] = (CAT if n % 2 else DOG).encode()
+    return files
+
+
+def source(count: int = 12) -> dict[str, bytes]:
+    return {"data.yaml": NAMES, **pairs("images", "labels", range(count))}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Imports as `yolo`."""
+    place = Place(tmp_path)
+    place.format = "yolo"
+    return place
+
+
+def test_boxes_are_shares_around_their_centre(place: Place) -> None:
+    dataset = stored(place, place.run_folder(source()))
+    assert dataset.concepts == ("cat", "dog")
+    assert {item.boxes for item in everything(dataset)} == {
+        (Box(1, 5, 10, 15, 30),),
+        (Box(0, 10, 10, 30, 30),),
+    }
+    assert place.reporter.report["boxes"]["clipped"] == 0
+    assert SIDE == 40
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [("images/{}", "labels/{}"), ("{}/images", "{}/labels"), ("set/{}/images", "set/{}/labels")],
+)
+def test_folders_give_the_splits_in_either_order(place: Place, images: str, labels: str) -> None:
+    files = {"data.yaml": NAMES, "README.roboflow.txt": b"hello"}
+    for split, numbers in (("train", range(8)), ("valid", range(8, 11)), ("test", range(11, 13))):
+        files |= pairs(images.format(split), labels.format(split), numbers)
+    record = place.run_archive(tar_of(files))
+    assert record["items"] == {"train": 8, "validation": 3, "test": 2}
+    assert record["invalid"] == 0
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"coco.yml": b"names:\n  0: dog\n  1: cat\n"},
+        {"data.yaml": b"names:\n- dog\n- cat\n", "classes.txt": b"x\ny\n"},
+        {"classes.txt": b"dog\ncat\n"},
+    ],
+)
+def test_names_are_a_list_a_map_or_lines(place: Place, names: dict[str, bytes]) -> None:
+    files = source() | names
+    if "data.yaml" not in names:
+        del files["data.yaml"]
+    assert stored(place, place.run_folder(files)).concepts == ("cat", "dog")
+
+
+def test_names_are_texts_whatever_yaml_makes_of_them(place: Place) -> None:
+    files = source() | {"data.yaml": b"names: [no, 1]\n"}
+    assert stored(place, place.run_folder(files)).concepts == ("1", "no")
+
+
+def test_a_picture_without_lines_or_file_is_background(place: Place) -> None:
+    files = source() | {"labels/0.txt": b"\n"}
+    del files["labels/1.txt"]
+    dataset = stored(place, place.run_folder(files))
+    assert sorted(len(item.boxes) for item in everything(dataset)) == [0] * 2 + [1] * 10
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("7 .5 .5 .1 .1", "class 7, but `data.yaml` has 3 names"),
+        ("0 .5 .5 .1 .1 .9", "line 1 has 6 columns: a sixth is a confidence"),
+        ("0 .1 .1 .2 .1 .2 .2 .1 .2", "polygons and rotated boxes are not accepted"),
+        ("0 .5 .5", "line 1 has 3 columns"),
+        ("0 20 20 10 10", "larger than 1, as if in pixels"),
+        ("0 .5 .5 0 .1", "not a box"),
+        ("0 .5 .5 -.1 .1", "not a box"),
+        ("0 nan .5 .1 .1", "not a box"),
+        ("0 inf .5 .1 .1", "larger than 1"),
+        ("cat .5 .5 .1 .1", "not five numbers"),
+        ("0.5 .5 .5 .1 .1", "no whole number from 0"),
+        ("-1 .5 .5 .1 .1", "no whole number from 0"),
+        ("\x00\xff", "columns"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_told(place: Place, line: str, named: str) -> None:
+    place.run_folder(source() | {"labels/3.txt": line.encode()}, invalidPercent=20)
+    (bad,) = place.reporter.report["badItems"]
+    assert bad["path"] == "images/3.png"
+    assert named in bad["problem"]
+
+
+def test_classes_that_are_counted_from_1_are_told(place: Place) -> None:
+    files = source()
+    for n in range(12):
+        files[f"labels/{n}.txt"] = f"{1 + n % 3} .5 .5 .2 .2".encode()
+    place.run_folder(files, invalidPercent=50)
+    problems = {bad["problem"] for bad in place.reporter.report["badItems"]}
+    assert problems == {
+        "box 1: class 3, but `data.yaml` has 3 names: YOLO counts classes from 0, these seem to "
+        "begin with 1"
+    }
+
+
+def test_a_label_file_that_is_no_text_is_told(place: Place) -> None:
+    place.run_folder(source() | {"labels/3.txt": b"\xff\xfe\x00"}, invalidPercent=20)
+    assert "not a text file" in place.reporter.report["badItems"][0]["problem"]
+
+
+def test_a_label_file_without_a_picture_is_told(place: Place) -> None:
+    place.run_folder(source() | {"labels/lost.txt": DOG.encode()}, invalidPercent=20)
+    assert "no picture of its name" in place.reporter.report["badItems"][0]["problem"]
+
+
+def test_boxes_beyond_the_picture_are_clipped_and_counted(place: Place) -> None:
+    files = source() | {"labels/3.txt": b"1 .1 .5 .5 .5\r\n1 0.5 0.5 1.0 1.0000004\r\n"}
+    dataset = stored(place, place.run_folder(files))
+    assert place.reporter.report["boxes"]["clipped"] == 1, "rounding is no clipping"
+    (odd,) = [item for item in everything(dataset) if len(item.boxes) == 2]
+    assert set(odd.boxes) == {Box(0, 0, 10, 14, 30), Box(0, 0, 0, SIDE, SIDE)}
+
+
+@pytest.mark.parametrize(
+    ("names", "named"),
+    [
+        (b"names: {1: dog, 2: cat}", "the keys of names are not 0, 1, 2"),
+        (b"names: dog", "neither a list nor a map"),
+        (b"names: [[a]]", "neither a list nor a map"),
+        (b"names: [a", "not readable as YAML"),
+        (b"[" * 50_000, "not readable as YAML"),
+        (b"a: &a [x]\nb: &b [*a, *a]\nnames: [*b, *b]", "neither a list nor a map"),
+    ],
+)
+def test_names_that_cannot_be_used_are_told(place: Place, names: bytes, named: str) -> None:
+    failure = place.failure(source() | {"data.yaml": names})
+    assert failure.reason == "InputInvalid"
+    assert named in failure.message and "`data.yaml`" in failure.message
+
+
+def test_without_names_there_is_nothing(place: Place) -> None:
+    failure = place.failure(source() | {"data.yaml": b"nc: 3"})
+    assert (failure.reason, "names" in failure.message) == ("NoData", True)
