@@ -236,9 +236,9 @@ export const DatasetStatus = z
     lastHandledRetry,
     summary: z
       .string()
-      .max(64)
+      .max(96)
       .optional()
-      .describe("Items and concepts in one word, for the column of kubectl get."),
+      .describe("Items, concepts and boxes in one line, for the column of kubectl get."),
   })
   .describe("What is so. Written by the operator only.");
 export type DatasetStatus = z.infer<typeof DatasetStatus>;

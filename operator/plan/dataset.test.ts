@@ -25,6 +25,7 @@ import {
   report,
   settings,
   T0,
+  withBoxes,
 } from "./testing/gen.ts";
 import { brokenInvariants } from "./testing/invariants.ts";
 
@@ -189,6 +190,20 @@ describe("an import", () => {
     expect(status.import?.report).toBeUndefined();
     const again = planned(world({ dataset: dataset({ status }), now: at(9999) }));
     expect([again.effects, again.status, again.events]).toEqual([[], status, []]);
+  });
+
+  test("tells boxes and videos in its summary", () => {
+    expect(imported(withBoxes(report())).summary).toBe("1520 items, 2 concepts, 1520 boxes");
+    expect(imported({ ...report(), videos: 30 }).summary).toBe(
+      "1520 frames of 30 videos, 2 concepts",
+    );
+    const huge = {
+      ...withBoxes(
+        report("a", Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`c${i}`, 100_000]))),
+      ),
+      videos: 1_000_000_000,
+    };
+    expect(imported(huge).summary?.length).toBeLessThanOrEqual(96);
   });
 
   test("a report that was written before the operator died counts", () => {

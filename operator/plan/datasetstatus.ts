@@ -66,10 +66,23 @@ const percent = (done: number, total: number): number =>
   Math.min(100, Math.floor((100 * done) / total));
 
 /** `70000 items, 10 concepts`. */
-const dataSummary = ({ items, concepts }: DatasetReport): string => {
-  const count = items.train + items.validation + items.test;
-  return `${count} ${count === 1 ? "item" : "items"}, ${concepts.length} ${concepts.length === 1 ? "concept" : "concepts"}`;
+/** `1200 items, 2 concepts, 3400 boxes`; of videos: `1200 frames of 30 videos, 2 concepts`. */
+const dataSummary = ({ items, concepts, boxes, videos }: DatasetReport): string => {
+  const count = total(items);
+  return [
+    videos === undefined
+      ? counted(count, "item")
+      : `${counted(count, "frame")} of ${counted(videos, "video")}`,
+    counted(concepts.length, "concept"),
+    ...(boxes === undefined ? [] : [counted(total(boxes), "box", "boxes")]),
+  ].join(", ");
 };
+
+const total = ({ train, validation, test }: DatasetReport["items"]): number =>
+  train + validation + test;
+
+const counted = (count: number, one: string, more = `${one}s`): string =>
+  `${count} ${count === 1 ? one : more}`;
 
 /** An event where Ready's status or reason changes to something that people want to be told of. */
 export const transition = (dataset: Dataset, { outcome }: DatasetStanding): EventNote[] => {

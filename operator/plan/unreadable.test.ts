@@ -32,6 +32,19 @@ describe("a spec that cannot be read", () => {
     expect(told([available])).toContainEqual({ ...available, observedGeneration: 2 });
   });
 
+  test.each([
+    ["spec.template: unknown", "TemplateUnknown"],
+    ["spec.base.name: unknown", "BaseIncompatible"],
+    ["spec.hyperparameters.lrate: a string", "HyperparameterInvalid"],
+  ])("says which part of it: %s", (problem, reason) => {
+    const { conditions } = unreadableStatus(
+      { generation: 1, conditions: [], problem },
+      "DeepModel",
+      T0,
+    );
+    expect(conditions[0]).toMatchObject({ type: "Ready", status: "False", reason });
+  });
+
   test("that was never seen before has nothing to be available", () => {
     expect(shown(undefined)).toContain("Available False NothingTrained");
     expect(shown(undefined, "Dataset").join()).not.toContain("Available");

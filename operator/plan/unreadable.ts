@@ -23,7 +23,9 @@ export const unreadableStatus = (
       ? "InputInvalid"
       : problem.startsWith("spec.template")
         ? "TemplateUnknown"
-        : "HyperparameterInvalid";
+        : problem.startsWith("spec.base")
+          ? "BaseIncompatible"
+          : "HyperparameterInvalid";
   const said = { status: "False" as const, reason, message: `this release cannot read ${problem}` };
   return {
     observedGeneration: generation,
