@@ -276,6 +276,9 @@ describe("the progress endpoint", () => {
     ["a share above 1", eventOf({ ...epochEvent, validation: { top1: 7 } })],
     ["a negative share", eventOf({ ...evaluation, values: { macro_ap: -0.1 } })],
     ["a negative loss", eventOf({ ...evaluation, values: { log_loss: -1 } })],
+    ["a negative loss of videos", eventOf({ ...evaluation, values: { video_log_loss: -1 } })],
+    ["an average precision of -1", eventOf({ ...evaluation, values: { map_small: -1 } })],
+    ["a silhouette below -1", eventOf({ ...evaluation, values: { silhouette: -1.1 } })],
     ["a concept's share above 1", eventOf({ ...evaluation, concepts: [{ ...cat, f1: 1.5 }] })],
     ["an unknown metric", eventOf({ ...evaluation, values: { accuracy: 0.5 } })],
   ])("refuses %s with 422", async (_, body) => {
@@ -285,7 +288,7 @@ describe("the progress endpoint", () => {
   });
 
   it("takes the ends of every range", async () => {
-    const ends = { top1: 1, macro_ap: 0, log_loss: 12.5 };
+    const ends = { top1: 1, macro_ap: 0, log_loss: 12.5, map50: 1, silhouette: -1 };
     const events = [
       { ...epochEvent, epoch: 10, step: 200, validation: ends },
       { ...started, epoch: 10, step: 200 },
