@@ -69,3 +69,26 @@ def test_results_are_grey_levels() -> None:
     out = augment(pictures(), draws(brightness=1.0, contrast=1.0, saturation=1.0), True)
     assert out.min() >= 0 and out.max() <= 255
     assert out.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_image_is_the_same_in_any_batch_and_in_any_part_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = pictures(7)
+    numbers = torch.from_numpy(np.random.default_rng(1).random((7, DRAWS), np.float32))
+    together = augment(images, numbers, True)
+    assert torch.equal(augment(images[5:6], numbers[5:6], True), together[5:6])
+    monkeypatch.setattr("deeptrain_trainer.augment._VALUES_AT_ONCE", 2 * 16 * 16 * 3)
+    assert torch.equal(augment(images, numbers, True), together)
+
+
+def test_brightness_contrast_and_saturation_come_one_after_the_other() -> None:
+    # From 64 to 191: no value leaves the range on the way, where the order would show.
+    picture = pictures(1) // 2 + 64
+    found = augment(picture, draws(1, brightness=0.0, contrast=0.75, saturation=0.25), False)
+    luma = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    image = 0.8 * to_planes(picture)
+    mean = (image * luma).sum(1).mean()
+    image = 1.1 * (image - mean) + mean
+    grey = (image * luma).sum(1, keepdim=True)
+    assert torch.allclose(found, 0.9 * (image - grey) + grey, atol=0.05)
