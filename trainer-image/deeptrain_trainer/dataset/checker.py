@@ -114,6 +114,32 @@ def _answers(workers: "list[_Worker[T]]") -> Iterator[Checked[T]]:
             yield from worker.answers()
 
 
+class Process:
+    """A Python process that runs a module, with a connection to it. It ends when its parent does."""
+
+    def __init__(self, module: str) -> None:
+        """Begins `python -m <module> <descriptor of the connection>`."""
+        self.connection, child = Pipe()
+        with child:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, str(child.fileno())],
+                pass_fds=[child.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": _python_path(), "OMP_NUM_THREADS": "1"},
+            )
+
+    def end(self) -> str:
+        """Ends the process, if it has not ended; returns how it ended."""
+        # Closed first, so that an idle process ends by itself, and a dying one keeps its own signal.
+        self.connection.close()
+        try:
+            code = self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
 class _Worker(Generic[T]):
     """One checking process, begun again when it dies, and the batch that it has.
 
@@ -127,14 +153,8 @@ class _Worker(Generic[T]):
 
     def _begin(self) -> None:
         self._is_ready = False
-        self.connection, child = Pipe()
-        with child:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", self._module, str(child.fileno())],
-                pass_fds=[child.fileno()],
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": _python_path(), "OMP_NUM_THREADS": "1"},
-            )
+        self._process = Process(self._module)
+        self.connection = self._process.connection
 
     def give(self, batch: list[tuple[T, bytes]]) -> None:
         self.batch = batch
@@ -177,14 +197,7 @@ class _Worker(Generic[T]):
 
     def end(self) -> str:
         """Ends the process, if it has not ended; returns how it ended."""
-        # Closed first, so that an idle process ends by itself, and a dying one keeps its own signal.
-        self.connection.close()
-        try:
-            code = self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return self._process.end()
 
 
 def _python_path() -> str:

@@ -35,8 +35,8 @@ class Findings(NamedTuple):
     """Boxes that reached beyond their picture."""
     has_boxes: bool = False
     """Whether the format has boxes at all."""
-    videos: bool = False
-    """Whether the items are frames."""
+    videos: int = 0
+    """How many videos the items are frames of; 0 where they are pictures."""
 
     def report(self, digest: str, split_digest: str) -> dict[str, Any]:
         """The `DatasetReport`. All numbers are integers."""
@@ -48,7 +48,7 @@ class Findings(NamedTuple):
             "digest": digest,
             "splitDigest": split_digest,
             "items": self.items(),
-            **({"videos": self._videos()} if self.videos else {}),
+            **({"videos": self.videos} if self.videos else {}),
             "concepts": [
                 {
                     "name": name,
@@ -63,12 +63,6 @@ class Findings(NamedTuple):
             "bytes": self.bytes,
             "warnings": self._warnings(counts),
         }
-
-    def _videos(self) -> dict[str, int]:
-        """How many videos each split has frames of."""
-        seen = set(zip((member.video for member in self.members), self.splits, strict=True))
-        counts = Counter(split for _, split in seen)
-        return {split: counts[split] for split in SPLITS}
 
     def _boxes(self) -> tuple[dict[str, int], Counter[str]]:
         """The statistics of the boxes, and how many each concept has that are not ignored."""

@@ -5,6 +5,7 @@ raise.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -25,8 +26,9 @@ from .folder import archive_inside, folder_members, resolved_inside
 from .importrun import HttpSource, ImportRun, import_run
 from .judge import CheckedFile, Found, judge
 from .layouts import layout_of
-from .member import MAX_FILE_BYTES, LostLinkError, UnreadableError
+from .member import MAX_FILE_BYTES, WHY_SO_FEW, LostLinkError, UnreadableError
 from .publish import DatasetWriter
+from .sampler import Sampler
 from .splits import Ratios
 from .store import hex_of
 
@@ -221,6 +223,8 @@ class _Import:
 
     def _check(self, source: Opened, writer: DatasetWriter) -> list[CheckedFile]:
         """Checks every file and stores the bytes of the usable ones."""
+        if self._run.format == "videoFolder":
+            return self._sample(source, writer)
         files: list[CheckedFile] = []
         stored_bytes = 0
         processes = self._settings.processes or min(_MAX_PROCESSES, _cores())
@@ -242,6 +246,38 @@ class _Import:
                 self._check_amount(stored_bytes)
                 writer.add(verdict.sha256, data)
             self._progress("checking", len(files), source.total)
+        return files + self._unread
+
+    def _sample(self, source: Opened, writer: DatasetWriter) -> list[CheckedFile]:
+        """Checks every video and stores its frames."""
+        files: list[CheckedFile] = []
+        stored_bytes = 0
+        self._progress("checking", 0, source.total)
+        with Sampler(writer.spool, self._run.frames_per_second) as sampler:
+            for done, (path, data) in enumerate(self._files(source), 1):
+                found = sampler.sample(data)
+                self._check_stop()
+                if isinstance(found, str):
+                    files.append(CheckedFile(path, b"", len(data), found, False))
+                    continue
+                video = hashlib.sha256(data).digest()
+                for frame, jpeg in sampler.read(found):
+                    stored_bytes += len(jpeg)
+                    self._check_amount(stored_bytes)
+                    writer.add(frame.sha256, jpeg)
+                    size = (frame.width, frame.height)
+                    files.append(
+                        CheckedFile(
+                            path, frame.sha256, len(jpeg), None, True, *size, video, frame.time_ms
+                        )
+                    )
+                if len(files) > self._run.limits.entries:
+                    raise Failure(
+                        "ArchiveTooLarge",
+                        f"the videos have more than {self._run.limits.entries} frames to take, "
+                        f"{WHY_SO_FEW}: lower spec.framesPerSecond",
+                    )
+                self._progress("checking", done, source.total)
         return files + self._unread
 
     def _check_amount(self, stored_bytes: int) -> None:

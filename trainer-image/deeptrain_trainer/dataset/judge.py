@@ -48,18 +48,17 @@ def judge(found: Found, layout: Layout, run: ImportRun) -> Findings:
     Raises:
         Failure: They are no dataset, or not the one that was asked for.
     """
-    has_videos = any(file.video for file in found.files)
     layout.complete(found.folders, (file.path for file in found.files))
     items, bad, size, clipped = _sorted_out(found, layout)
-    bad.extend(layout.leftovers())
-    bad.sort()
-    units = len({item.video for item in items}) if has_videos else len(items)
-    _judge_amount(units, bad, layout, run)
+    # Each once: of a video that lies astray, every frame was told.
+    bad = sorted({*bad, *layout.leftovers()})
+    videos = len({item.video for item in items if item.video})
+    _judge_amount(videos or len(items), bad, layout, run)
     concepts = _judge_concepts(items, layout, bad, run)
     in_order(items)
     splits = assign(items, run.seed, run.ratios)
     has_boxes = run.format in FORMATS_WITH_BOXES
-    return Findings(items, splits, concepts, bad, size, clipped, has_boxes, has_videos)
+    return Findings(items, splits, concepts, bad, size, clipped, has_boxes, videos)
 
 
 def _sorted_out(found: Found, layout: Layout) -> tuple[list[LabelledItem], list[BadItem], int, int]:

@@ -7,11 +7,13 @@ from ..failure import Failure
 from .coco import Coco
 from .imagefolder import ImageFolder
 from .layout import Layout
+from .videofolder import VideoFolder
 from .voc import Voc
 from .yolo import Yolo
 
 _LAYOUTS: Final[Mapping[str, Callable[[], Layout]]] = {
     "imageFolder": ImageFolder,
+    "videoFolder": VideoFolder,
     "voc": Voc,
     "coco": Coco,
     "yolo": Yolo,

@@ -196,6 +196,11 @@ class DatasetWriter:
         """Where a downloaded archive may lie until the import ends."""
         return self._folder / "download"
 
+    @property
+    def spool(self) -> Path:
+        """Where frames of a video may lie until they are added."""
+        return self._folder / "spool"
+
     def add(self, sha256: bytes, data: bytes) -> None:
         """Stores the bytes of an item; bytes that are already there are not stored again."""
         if sha256 in self._places:
