@@ -1,6 +1,7 @@
 """The learner of `visual-classifier`: concepts of a whole picture."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from .data import LabelledItems, RunData, open_data, validation_sample
 from .device import Device
 from .evaluate import exported_scores, probabilities
 from .export import PARITY_IMAGES, exported_model, model_graph, parity
+from .figures.classifier import classifier_files
+from .figures.picture import StoredPictures
 from .learner import Evaluation, Validation
 from .loss import classification_loss
 from .metrics import ClassifierMetrics, classifier_metrics, selection_metric
@@ -24,6 +27,7 @@ from .pixels import CACHE_SHARE, Pixels, memory_limit_bytes
 from .preprocess import Preprocess, preprocess_graph
 from .run import TrainRun
 from .schedule import schedule_of
+from .videos import are_frames, video_values
 
 RECIPES = {
     "efficientnet-lite0": Recipe("SGD", weight_decay=1e-4),
@@ -62,7 +66,8 @@ class ClassifierLearner:
         self.data: RunData = open_data(run)
         self.schedule = schedule_of(run.hyperparameters, len(self.data.train))
         self.recipe = RECIPES[backbone_name(run.template)]
-        self.selection_metric = selection_metric(self.data.exclusive)
+        self.are_frames = are_frames(self.data.train.items)
+        self.selection_metric = selection_metric(self.data.exclusive, self.are_frames)
         self.labelled = self.data.train
         self.validation = validation_sample(run, self.data)
         self.has_validation = len(self.validation) > 0
@@ -140,17 +145,9 @@ class ClassifierLearner:
             run_model = exported_model(files["model.onnx"], self.run.threads)
             scores = exported_scores(run_model, pixels, self.check_stop)
         measured = self._metrics(scores, labelled)
-        documents: dict[str, bytes] = {}
-        if measured.confusion:
-            documents["confusion.json"] = document(
-                {
-                    "concepts": self.run.concepts,
-                    "rows": "truth",
-                    "columns": "predicted",
-                    "counts": measured.confusion,
-                }
-            )
-        return Evaluation(split, measured.items, measured.values, measured.concepts, documents)
+        pictures = StoredPictures(self.data.dataset, labelled.items)
+        figures = classifier_files(scores, labelled.truth, measured, pictures, split)
+        return Evaluation(split, measured.items, measured.values, measured.concepts, figures)
 
     def _pixels(self, labelled: LabelledItems, preprocess: Preprocess, budget_bytes: int) -> Pixels:
         dataset, threads = self.data.dataset, self.run.threads
@@ -158,5 +155,9 @@ class ClassifierLearner:
 
     def _metrics(self, scores: NDArray[np.float32], labelled: LabelledItems) -> ClassifierMetrics:
         softmax = not self.run.hyperparameters.logreg
-        names, exclusive = self.run.concepts, self.data.exclusive
-        return classifier_metrics(scores, labelled.truth, names, exclusive, softmax=softmax)
+        names, exclusive, truth = self.run.concepts, self.data.exclusive, labelled.truth
+        measured = classifier_metrics(scores, truth, names, exclusive, softmax)
+        if not self.are_frames:
+            return measured
+        of_videos = video_values(scores, truth, labelled.items, names, exclusive, softmax)
+        return replace(measured, values=of_videos | measured.values)

@@ -26,9 +26,9 @@ def is_exclusive(truth: NDArray[np.bool_]) -> bool:
     return len(truth) > 0 and bool((truth.sum(1) == 1).all())
 
 
-def selection_metric(exclusive: bool) -> str:
-    """The headline metric, which chooses the exported epoch."""
-    return "top1" if exclusive else "macro_ap"
+def selection_metric(exclusive: bool, of_videos: bool = False) -> str:
+    """The headline metric, which chooses the exported epoch; where the items are frames, that of their videos."""
+    return ("video_" if of_videos else "") + ("top1" if exclusive else "macro_ap")
 
 
 def classifier_metrics(

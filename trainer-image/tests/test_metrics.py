@@ -189,6 +189,7 @@ def test_labels_decide_what_is_exclusive() -> None:
     assert not is_exclusive(np.zeros((2, 3), np.bool_))
     assert not is_exclusive(np.ones((2, 3), np.bool_))
     assert selection_metric(True) == "top1" and selection_metric(False) == "macro_ap"
+    assert selection_metric(True, of_videos=True) == "video_top1"
 
 
 @given(

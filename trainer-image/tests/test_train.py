@@ -97,6 +97,35 @@ def test_what_is_served_is_what_was_measured(
     assert json.loads((artifact / "concepts.json").read_text()) == CONCEPTS
 
 
+def test_the_evaluation_is_published_as_tables_and_pictures(
+    published: tuple[Path, dict[str, Any], Recorder],
+) -> None:
+    output, record, _ = published
+    artifact = output / "artifact"
+    manifest = json.loads((artifact / "manifest.json").read_text())
+    names = {entry["path"] for entry in manifest["files"]}
+    assert {name for name in names if name.startswith("evaluation/")} == {
+        f"evaluation/{name}"
+        for name in (
+            "concepts.csv",
+            "concepts.json",
+            "concepts.png",
+            "confusion.json",
+            "confusion.png",
+            "mistakes.json",
+            "mistakes.png",
+            "precision-recall.json",
+            "precision-recall.png",
+        )
+    }
+    mistakes = json.loads((artifact / "evaluation" / "mistakes.json").read_text())
+    top1 = 1 - mistakes["mistakes"] / mistakes["items"]
+    assert top1 == pytest.approx(record["metrics"]["values"]["top1"], abs=1e-6)
+    confusion = json.loads((artifact / "evaluation" / "confusion.json").read_text())
+    right = sum(items for truth, predicted, items in confusion["cells"] if truth == predicted)
+    assert right == 12 - mistakes["mistakes"]
+
+
 def test_weights_are_those_of_the_best_epoch(
     published: tuple[Path, dict[str, Any], Recorder], dataset: dict[str, str]
 ) -> None:
@@ -191,8 +220,8 @@ def test_softmax_from_end_to_end(tmp_path: Path) -> None:
     assert values["top1"] >= 0.9
     artifact = tmp_path / "output" / "artifact"
     assert json.loads((artifact / "concepts.json").read_text()) == ["red", "blue", "green"]
-    confusion = json.loads((artifact / "confusion.json").read_text())
-    assert [sum(row) for row in confusion["counts"]] == [6, 6, 6]
+    confusion = json.loads((artifact / "evaluation" / "confusion.json").read_text())
+    assert sum(items for truth, predicted, items in confusion["cells"]) == 18
     model = exported_model((artifact / "model.onnx").read_bytes(), 1)
     pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     np.testing.assert_allclose(model(pixels).sum(1), 1, atol=1e-5)
