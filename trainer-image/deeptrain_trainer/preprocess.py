@@ -63,6 +63,8 @@ def open_session(model: bytes, threads: int) -> ort.InferenceSession:
     options.inter_op_num_threads = 1
     # Idle threads that spin would take the cores from the others.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Warnings say that overridable inputs hinder folding, which is what they are for.
+    options.log_severity_level = 3
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

@@ -16,10 +16,18 @@ def open_learner(run: TrainRun, device: Device, check_stop: Callable[[], None]) 
         from .classifier import ClassifierLearner
 
         return ClassifierLearner(run, device, check_stop)
+    if kind == "visual-detector":
+        from .detection.learner import DetectorLearner
+
+        return DetectorLearner(run, device, check_stop)
     if kind == "visual-embedder":
         from .embedder import EmbedderLearner
 
         return EmbedderLearner(run, device, check_stop)
+    if kind == "context-based-classifier":
+        from .linear import LinearLearner
+
+        return LinearLearner(run, device, check_stop)
     raise Failure(
         "InputInvalid", f"This trainer image has no template {run.template}: use a newer one."
     )
@@ -27,4 +35,6 @@ def open_learner(run: TrainRun, device: Device, check_stop: Callable[[], None]) 
 
 def bf16_on_cpu(template: str) -> bool:
     """Whether a template trains faster in bf16 on a CPU that has it."""
+    if template.startswith("context-based-classifier/"):
+        return False
     return BACKBONES[backbone_name(template)].bf16_on_cpu

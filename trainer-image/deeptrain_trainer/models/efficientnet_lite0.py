@@ -100,3 +100,25 @@ class EfficientNetLite0(nn.Module):
         """Features [N, 1280]."""
         x: Tensor = self.head(self.blocks(self.stem((pixels - 127.0) / 128.0)))
         return x.mean(dim=(2, 3))
+
+
+class EfficientNetLite0Maps(EfficientNetLite0):
+    """The same without its last convolution: pixels to the maps that detectors are built on."""
+
+    # The last blocks of strides 8, 16 and 32, and the channels they give.
+    TAPS = (4, 10, 15)
+    WIDTHS = (40, 112, 320)
+
+    def __init__(self, image_size: int) -> None:
+        super().__init__(image_size)
+        del self.head
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:  # type: ignore[override]
+        """Maps [N, width, S / stride, S / stride]."""
+        x = self.stem((pixels - 127.0) / 128.0)
+        maps = []
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number in self.TAPS:
+                maps.append(x)
+        return maps

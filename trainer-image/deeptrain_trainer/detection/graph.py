@@ -1,0 +1,244 @@
+"""The graph a detector is served as: PyTorch's export to the candidates, and non-maximum suppression after it.
+
+PyTorch cannot export greedy suppression for a free batch size; ONNX has an operator for it that is batched.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
+from torch import Tensor, nn
+
+from ..augment import to_planes
+from ..export import pixels_graph, with_metadata
+from ..failure import Failure
+from ..preprocess import open_session
+from .detector import Detector
+from .losses import Predictions
+from .postprocess import (
+    IOU_THRESHOLD,
+    MOST_BOXES,
+    NO_CONCEPT,
+    candidates,
+    detections,
+)
+
+# Boxes may differ by this share of the picture's side, scores by this much.
+PARITY_TOLERANCE = 1e-3
+PARITY_UNMATCHED = 0.01
+OUTPUTS = ("boxes", "scores", "concepts", "count")
+
+
+class _Candidates(nn.Module):
+    """uint8 [N, S, S, 3] to candidates (postprocess.py)."""
+
+    def __init__(self, model: Detector) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return candidates(self.model(to_planes(pixels)), self.model.anchors)
+
+
+def detector_graph(
+    model: Detector, image_size: int, concepts: list[str], score_threshold: float
+) -> bytes:
+    """The detector as one ONNX file, for any batch size N. Concepts are in its metadata.
+
+    Inputs: `pixels` uint8 [N, S, S, 3] and `box_transform` float [N, 4], both as preprocess.onnx gives them; and, with
+    defaults, `score_threshold` and `iou_threshold` float [1]. Outputs: those of `Detections`.
+    """
+    outputs = ["candidate_pixels", "candidate_scores", "candidate_concepts"]
+    proto = pixels_graph(_Candidates(model), image_size, outputs)
+    _append_suppression(proto, len(concepts), score_threshold)
+    checker.check_model(proto)
+    return with_metadata(proto, concepts=json.dumps(concepts, ensure_ascii=False))
+
+
+def _append_suppression(proto: ModelProto, concepts: int, score_threshold: float) -> None:
+    """Puts non-maximum suppression behind the candidates, in place of the graph's outputs."""
+    constants: dict[str, NDArray[np.generic]] = {
+        "score_threshold": np.array([score_threshold], np.float32),
+        "iou_threshold": np.array([IOU_THRESHOLD], np.float32),
+        "nms.most": np.array([MOST_BOXES], np.int64),
+        "nms.concepts": np.arange(concepts, dtype=np.int64).reshape(1, concepts, 1),
+        "nms.concept_axis": np.array([1], np.int64),
+        "nms.last_axis": np.array([2], np.int64),
+        "nms.image_and_box": np.array([0, 2], np.int64),
+        "nms.none": np.array(-1, np.float32),
+        "nms.zero": np.array(0, np.float32),
+        "nms.one": np.array(1, np.float32),
+        "nms.no_concept": np.array(NO_CONCEPT, np.int64),
+        "nms.four": np.array([1, 1, 4], np.int64),
+        "nms.false": np.array(False),
+        "nms.true": np.array([True]),
+        "nms.padding": np.array([0, 0, 0, MOST_BOXES], np.int64),
+    }
+    node = helper.make_node
+    nodes = [
+        # From pixels of the square to shares of the original.
+        node("Unsqueeze", ["box_transform", "nms.concept_axis"], ["nms.transform"]),
+        node("Mul", ["candidate_pixels", "nms.transform"], ["nms.shares"]),
+        node("Clip", ["nms.shares", "nms.zero", "nms.one"], ["candidate_boxes"]),
+        # Each concept on its own: [N, C, K] with a candidate's score at its concept alone.
+        node("Unsqueeze", ["candidate_concepts", "nms.concept_axis"], ["nms.of"]),
+        node("Equal", ["nms.of", "nms.concepts"], ["nms.is_of"]),
+        node("Unsqueeze", ["candidate_scores", "nms.concept_axis"], ["nms.score"]),
+        node("Where", ["nms.is_of", "nms.score", "nms.none"], ["nms.scores"]),
+        node(
+            "NonMaxSuppression",
+            ["candidate_boxes", "nms.scores", "nms.most", "iou_threshold", "score_threshold"],
+            ["nms.selected"],
+        ),
+        # From a list of (image, concept, box) to a mask [N, K].
+        node("Gather", ["nms.selected", "nms.image_and_box"], ["nms.places"], axis=1),
+        node("Shape", ["nms.places"], ["nms.number"], start=0, end=1),
+        node("Expand", ["nms.true", "nms.number"], ["nms.marks"]),
+        node("Shape", ["candidate_scores"], ["nms.shape"]),
+        node("Expand", ["nms.false", "nms.shape"], ["nms.unmarked"]),
+        node("ScatterND", ["nms.unmarked", "nms.places", "nms.marks"], ["nms.kept"]),
+        node("Where", ["nms.kept", "candidate_scores", "nms.none"], ["nms.kept_scores"]),
+        # A detector may have fewer than 100 candidates.
+        node("Pad", ["nms.kept_scores", "nms.padding", "nms.none"], ["nms.padded_scores"]),
+        node("TopK", ["nms.padded_scores", "nms.most"], ["nms.best", "nms.order"], axis=1),
+        node("GreaterOrEqual", ["nms.best", "nms.zero"], ["nms.real"]),
+        node("Where", ["nms.real", "nms.best", "nms.zero"], ["scores"]),
+        node("Cast", ["nms.real"], ["nms.ones"], to=TensorProto.INT64),
+        node("ReduceSum", ["nms.ones", "nms.concept_axis"], ["count"], keepdims=0),
+        # Places beyond the candidates are not real; 0 is always a place.
+        node("Mul", ["nms.order", "nms.ones"], ["nms.chosen"]),
+        node("GatherElements", ["candidate_concepts", "nms.chosen"], ["nms.concept"], axis=1),
+        node("Where", ["nms.real", "nms.concept", "nms.no_concept"], ["concepts"]),
+        node("Unsqueeze", ["nms.chosen", "nms.last_axis"], ["nms.row"]),
+        node("Expand", ["nms.row", "nms.four"], ["nms.rows"]),
+        node("GatherElements", ["candidate_boxes", "nms.rows"], ["nms.boxes"], axis=1),
+        node("Unsqueeze", ["nms.real", "nms.last_axis"], ["nms.real_row"]),
+        node("Where", ["nms.real_row", "nms.boxes", "nms.zero"], ["boxes"]),
+    ]
+    graph = proto.graph
+    graph.node.extend(nodes)
+    graph.initializer.extend(numpy_helper.from_array(v, name) for name, v in constants.items())
+    info = helper.make_tensor_value_info
+    n = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    graph.input.append(info("box_transform", TensorProto.FLOAT, [n, 4]))
+    # Initialisers that are inputs too are defaults, which a caller may override.
+    graph.input.extend(
+        info(name, TensorProto.FLOAT, [1]) for name in ("score_threshold", "iou_threshold")
+    )
+    del graph.output[:]
+    graph.output.extend(
+        [
+            info("boxes", TensorProto.FLOAT, [n, MOST_BOXES, 4]),
+            info("scores", TensorProto.FLOAT, [n, MOST_BOXES]),
+            info("concepts", TensorProto.INT64, [n, MOST_BOXES]),
+            info("count", TensorProto.INT64, [n]),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The exported graph's answers, as those of `Detections`."""
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    concepts: NDArray[np.int64]
+    count: NDArray[np.int64]
+
+    @staticmethod
+    def joined(batches: Sequence["Boxes"]) -> "Boxes":
+        """Of several batches, one after the other."""
+        names = (field.name for field in fields(Boxes))
+        return Boxes(*(np.concatenate([getattr(b, name) for b in batches]) for name in names))
+
+
+RunDetector = Callable[[NDArray[np.uint8], NDArray[np.float32], float], Boxes]
+
+
+def exported_detector(graph: bytes, threads: int) -> RunDetector:
+    """The graph under ONNX Runtime: pixels [N, S, S, 3], box transforms [N, 4] and a score threshold to boxes."""
+    session = open_session(graph, threads)
+
+    def run(
+        pixels: NDArray[np.uint8], transforms: NDArray[np.float32], score_threshold: float
+    ) -> Boxes:
+        feeds = {
+            "pixels": pixels,
+            "box_transform": transforms,
+            "score_threshold": np.array([score_threshold], np.float32),
+        }
+        return Boxes(*session.run(list(OUTPUTS), feeds))
+
+    return run
+
+
+@torch.no_grad()
+def detect(
+    model: Detector, pixels: NDArray[np.uint8], transforms: NDArray[np.float32], threshold: float
+) -> Boxes:
+    """What the graph does, by PyTorch on the model's device. The model is in evaluation mode."""
+    images = to_planes(torch.from_numpy(pixels).to(model.anchors.device))
+    return suppressed(model(images), model.anchors, transforms, threshold)
+
+
+def suppressed(
+    predicted: Predictions, anchors: Tensor, transforms: NDArray[np.float32], threshold: float
+) -> Boxes:
+    """What the graph makes of a detector's predictions, by PyTorch."""
+    boxes, scores, concepts = candidates(predicted, anchors)
+    shares = (boxes * torch.from_numpy(transforms).to(boxes.device).unsqueeze(1)).clamp(0, 1)
+    found = detections(shares, scores, concepts, threshold, IOU_THRESHOLD)
+    columns = (found.boxes, found.scores, found.concepts, found.count)
+    return Boxes(*(column.cpu().numpy() for column in columns))
+
+
+def parity(wanted: Boxes, found: Boxes, score_threshold: float) -> dict[str, Any]:
+    """Compares what PyTorch and ONNX Runtime found on the same images. Raises Failure(ParityFailed).
+
+    Each box that scores above the threshold must be in the other's answer, of the same concept and with equal corners
+    and score up to the tolerance; of all boxes 1 % may miss, whose overlap or score lies exactly at a threshold.
+    A model that finds none is compared by its scores alone: its boxes are near-ties.
+    """
+    if not (wanted.scores > score_threshold).any():
+        report = {"boxes": 0, "unmatched": 0}
+        difference = float(np.abs(wanted.scores - found.scores).max())
+        is_equal = difference <= PARITY_TOLERANCE  # NaN must fail too
+    else:
+        distances = np.concatenate(
+            [_distances(wanted, found, i, score_threshold) for i in range(len(wanted.count))]
+        )
+        matched = distances <= PARITY_TOLERANCE
+        unmatched = int((~matched).sum())
+        report = {"boxes": int((wanted.scores > score_threshold).sum()), "unmatched": unmatched}
+        difference = float(distances[matched].max(initial=0))
+        is_equal = unmatched <= PARITY_UNMATCHED * len(distances)
+    if not is_equal:
+        raise Failure(
+            "ParityFailed",
+            f"The exported model does not find what PyTorch finds on {len(wanted.count)} images: of {report['boxes']} "
+            f"boxes {report['unmatched']} differ by more than {PARITY_TOLERANCE} of the picture's side, the others "
+            f"by up to {difference:.3g}.",
+        )
+    head = {"images": len(wanted.count), "scoreThreshold": score_threshold}
+    return {**head, **report, "largestDifference": difference, "tolerance": PARITY_TOLERANCE}
+
+
+def _distances(wanted: Boxes, found: Boxes, image: int, threshold: float) -> NDArray[np.float64]:
+    """Of each box of either, the distance to the nearest one of the other with its concept: corners and score."""
+    ours, theirs = (
+        np.column_stack((own.boxes[image], own.scores[image], own.concepts[image]))[
+            own.scores[image] > threshold
+        ].astype(np.float64)
+        for own in (wanted, found)
+    )
+    if not len(ours) or not len(theirs):
+        return np.full(len(ours) + len(theirs), np.inf)
+    # Concepts are whole numbers: another one is far beyond the tolerance.
+    distance = np.abs(ours[:, None] - theirs[None]).max(2)
+    distance[np.isnan(distance)] = np.inf
+    return np.concatenate((distance.min(1), distance.min(0)))

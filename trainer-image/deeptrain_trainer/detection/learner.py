@@ -1,0 +1,180 @@
+"""The learner of `visual-detector`: concepts and their bounding boxes."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..artifact import document
+from ..augment import to_planes
+from ..data import open_data, validation_sample
+from ..device import Device
+from ..export import PARITY_IMAGES
+from ..figures.boxes import PredictedBoxes, box_mistake_files
+from ..figures.concepts import concept_files
+from ..figures.curves import curve_files
+from ..figures.picture import StoredPictures
+from ..learner import Evaluation, Validation
+from ..order import batch_items, uniforms
+from ..pixels import CACHE_SHARE, Pixels, memory_limit_bytes
+from ..run import TrainRun
+from ..schedule import schedule_of
+from .augment import DRAWS, augment
+from .boxed import BoxedItems, boxed_items, check_boxes, concept_numbers
+from .detector import ARCHITECTURES, build_detector
+from .evaluator import DetectorMetrics, detector_metrics
+from .graph import Boxes, detect, detector_graph, exported_detector, parity, suppressed
+from .letterbox import Letterbox, letterbox_graph
+from .losses import detection_loss
+from .postprocess import EVALUATION_SCORE_THRESHOLD
+from .targets import Truth
+
+# Images of one forward pass in an evaluation: training needs far more memory for each.
+_MOST_EVALUATED = 16
+# Below it boxes are near-ties, of which PyTorch and ONNX Runtime may keep different ones.
+_PARITY_SCORE_THRESHOLD = 0.05
+
+Batch = tuple[NDArray[np.uint8], NDArray[np.float32], Truth, NDArray[np.float32]]
+
+
+class DetectorLearner:
+    """See ../learner.py."""
+
+    selection_metric = "map"
+
+    def __init__(self, run: TrainRun, device: Device, check_stop: Callable[[], None]) -> None:
+        """Opens the data and reads as many pixels as fit into memory. `check_stop` raises Stopped after SIGTERM."""
+        self.run, self.device, self.check_stop = run, device, check_stop
+        self.data = open_data(run)
+        check_boxes(self.data)
+        self.architecture = ARCHITECTURES[run.template]
+        self.recipe = self.architecture.recipe
+        self.schedule = schedule_of(run.hyperparameters, len(self.data.train))
+        self.letterbox = Letterbox(run.hyperparameters.image_size)
+        numbers = concept_numbers(self.data, run.concepts)
+        size = run.hyperparameters.image_size
+        self.boxed = boxed_items(self.data.train, numbers, size)
+        self.validation = boxed_items(validation_sample(run, self.data), numbers, size)
+        self.final_split, final = self.data.final_split
+        self.final = boxed_items(final, numbers, size)
+        self.has_validation = len(self.validation) > 0
+        budget = int(CACHE_SHARE * memory_limit_bytes())
+        self.pixels = self._pixels(self.boxed, budget)
+        left = budget - self.pixels.bytes if self.pixels.is_cached else budget
+        self.validation_pixels = self._pixels(self.validation, left)
+        self.model = build_detector(run)
+
+    def load_batch(self, step: int) -> Batch:
+        """Pixels, their sides within the letterbox, boxes and random numbers of a step's images."""
+        run = self.run
+        chosen, passes = batch_items(
+            run.seed, step, run.hyperparameters.batch_size, len(self.boxed)
+        )
+        draws = uniforms(run.seed, passes, chosen, DRAWS)
+        inside, truth = self.boxed.inside(chosen), self.boxed.batch(chosen)
+        return self.pixels.batch(chosen), inside, truth, draws
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Of augmented images, for each positive anchor."""
+        pixels, inside, truth, draws = batch
+        device = self.device.torch_device
+        images, moved = augment(
+            torch.from_numpy(pixels).to(device),
+            torch.from_numpy(inside).to(device),
+            truth.to(device),
+            torch.from_numpy(draws).to(device),
+            self.run.hyperparameters.average_horizontal_flips,
+            self.architecture.crops,
+        )
+        with self.device.autocast():
+            predicted = self.model(images)
+        total, positives = detection_loss(predicted.float(), self.model.anchors, moved)
+        return total / positives
+
+    @torch.no_grad()
+    def validate(self) -> Validation:
+        """Of at most data.MOST_VALIDATION_ITEMS items."""
+        device, anchors = self.device.torch_device, self.model.anchors
+        found: list[PredictedBoxes] = []
+        total, positives = 0.0, 0.0
+        for indices in self._batches(self.validation):
+            pixels = torch.from_numpy(self.validation_pixels.batch(indices)).to(device)
+            predicted = self.model(to_planes(pixels)).float()
+            if not predicted.logits.isfinite().all() or not predicted.deltas.isfinite().all():
+                raise FloatingPointError("scores are not finite")
+            loss, number = detection_loss(
+                predicted, anchors, self.validation.batch(indices).to(device)
+            )
+            total, positives = total + loss.item(), positives + number.item()
+            transforms = self.validation.transforms(indices)
+            boxes = suppressed(predicted, anchors, transforms, EVALUATION_SCORE_THRESHOLD)
+            found += _in_pixels(boxes, self.validation.sides(indices))
+        return Validation(self._metrics(found, self.validation).values, total / positives)
+
+    def export(self) -> dict[str, bytes]:
+        """`preprocess.onnx`, `model.onnx` and `parity.json`."""
+        run, size = self.run, self.run.hyperparameters.image_size
+        graph = detector_graph(self.model, size, run.concepts, run.detection_score_threshold)
+        sample = self.final if len(self.final) else self.boxed
+        pixels = self._pixels(sample, 0)
+        run_model = exported_detector(graph, run.threads)
+        wanted: list[Boxes] = []
+        found: list[Boxes] = []
+        for indices in self._batches(sample, PARITY_IMAGES):
+            given = (pixels.batch(indices), sample.transforms(indices))
+            wanted.append(detect(self.model, *given, EVALUATION_SCORE_THRESHOLD))
+            found.append(run_model(*given, EVALUATION_SCORE_THRESHOLD))
+        threshold = max(run.detection_score_threshold, _PARITY_SCORE_THRESHOLD)
+        comparison = parity(Boxes.joined(wanted), Boxes.joined(found), threshold)
+        return {
+            "preprocess.onnx": letterbox_graph(size).SerializeToString(deterministic=True),
+            "model.onnx": graph,
+            "parity.json": document(comparison),
+        }
+
+    def evaluate(self, files: dict[str, bytes]) -> Evaluation:
+        """On test where there is one, else validation."""
+        final, split = self.final, self.final_split
+        if not len(final):
+            return Evaluation(split, 0, {}, [])
+        # No budget: the final evaluation reads the stored bytes.
+        pixels = self._pixels(final, 0)
+        run_model = exported_detector(files["model.onnx"], self.run.threads)
+        found: list[PredictedBoxes] = []
+        for indices in self._batches(final):
+            transforms = final.transforms(indices)
+            boxes = run_model(pixels.batch(indices), transforms, EVALUATION_SCORE_THRESHOLD)
+            found += _in_pixels(boxes, final.sides(indices))
+        metrics = self._metrics(found, final)
+        names, threshold = self.run.concepts, self.run.detection_score_threshold
+        where = f"{len(final):,} pictures of the {split} split"
+        evaluated = concept_files(metrics.table, f"{len(names):,} concepts, {where}")
+        evaluated |= curve_files(metrics.curves, names, f"{where.capitalize()}, at IoU .50")
+        pictures = StoredPictures(self.data.dataset, final.items)
+        evaluated |= box_mistake_files(final.truth, found, names, pictures, threshold)
+        return Evaluation(split, len(final), metrics.values, metrics.concepts, evaluated)
+
+    def _metrics(self, found: list[PredictedBoxes], boxed: BoxedItems) -> DetectorMetrics:
+        threshold = self.run.detection_score_threshold
+        return detector_metrics(found, boxed.truth, self.run.concepts, threshold)
+
+    def _batches(self, boxed: BoxedItems, most: int | None = None) -> Iterator[NDArray[np.int64]]:
+        size = min(_MOST_EVALUATED, self.run.hyperparameters.batch_size)
+        end = len(boxed) if most is None else min(most, len(boxed))
+        for start in range(0, end, size):
+            self.check_stop()
+            yield np.arange(start, min(start + size, end))
+
+    def _pixels(self, boxed: BoxedItems, budget_bytes: int) -> Pixels:
+        dataset, threads = self.data.dataset, self.run.threads
+        return Pixels(dataset, boxed.items, self.letterbox, threads, budget_bytes, self.check_stop)
+
+
+def _in_pixels(boxes: Boxes, sides: NDArray[np.float32]) -> list[PredictedBoxes]:
+    """Of each picture, in pixels of the original."""
+    return [
+        PredictedBoxes(boxes.boxes[i, :n] * sides[i], boxes.concepts[i, :n], boxes.scores[i, :n])
+        for i, n in enumerate(boxes.count)
+    ]

@@ -1,0 +1,78 @@
+"""From what a detector says of its anchors to at most 100 boxes an image, in PyTorch; graph.py does it in ONNX."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.ops import nms
+
+from .boxes import decode
+from .losses import Predictions
+
+# The best (anchor, concept) pairs of an image that are considered at all.
+MOST_CANDIDATES = 1000
+MOST_BOXES = 100
+IOU_THRESHOLD = 0.5
+# Average precision is computed from boxes above this.
+EVALUATION_SCORE_THRESHOLD = 0.001
+# What rows of `Detections` beyond its count hold instead of a concept.
+NO_CONCEPT = -1
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The boxes of a batch, best first; rows from `count` on are 0, their concept NO_CONCEPT."""
+
+    boxes: Tensor
+    """float [N, 100, 4]: x_min, y_min, x_max, y_max as shares of the original picture, 0 to 1."""
+    scores: Tensor
+    """float [N, 100]."""
+    concepts: Tensor
+    """int64 [N, 100]."""
+    count: Tensor
+    """int64 [N]."""
+
+
+def candidates(predicted: Predictions, anchors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes [N, K, 4] in pixels of the square, scores [N, K] falling, concepts [N, K], K at most MOST_CANDIDATES."""
+    scores = predicted.logits.float().sigmoid()
+    concepts = scores.shape[2]
+    wanted = min(MOST_CANDIDATES, anchors.shape[0] * concepts)
+    best, place = scores.flatten(1).topk(wanted, dim=1)
+    anchor = place // concepts
+    concept = place - anchor * concepts
+    regressors = predicted.deltas.shape[2]
+    row = place if regressors > 1 else anchor
+    deltas = predicted.deltas.float().flatten(1, 2)
+    chosen = deltas.gather(1, row.unsqueeze(-1).expand(-1, -1, 4))
+    return decode(chosen, anchors[anchor]), best, concept
+
+
+def detections(
+    boxes: Tensor, scores: Tensor, concepts: Tensor, score_threshold: float, iou_threshold: float
+) -> Detections:
+    """Greedy non-maximum suppression within each concept; then the best 100."""
+    rows = [
+        _image(*image, score_threshold, iou_threshold)
+        for image in zip(boxes, scores, concepts, strict=True)
+    ]
+    columns = [torch.stack(column) for column in zip(*rows, strict=True)]
+    return Detections(*columns)
+
+
+def _image(
+    boxes: Tensor, scores: Tensor, concepts: Tensor, score_threshold: float, iou_threshold: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    above = scores > score_threshold
+    boxes, scores, concepts = boxes[above], scores[above], concepts[above]
+    # Concepts lie 2 apart, so that boxes of different ones never meet; in double precision they lose nothing by it.
+    kept = nms(
+        boxes.double() + 2.0 * concepts.double().unsqueeze(1), scores.double(), iou_threshold
+    )[:MOST_BOXES]
+    padding = MOST_BOXES - len(kept)
+    return (
+        torch.cat((boxes[kept], boxes.new_zeros(padding, 4))),
+        torch.cat((scores[kept], scores.new_zeros(padding))),
+        torch.cat((concepts[kept], concepts.new_full((padding,), NO_CONCEPT))),
+        torch.tensor(len(kept), device=boxes.device),
+    )

@@ -1,0 +1,228 @@
+"""The detector from end to end, on pictures of shapes; and what its hyperparameters do."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Recorder, Unwritten
+from contract import assert_event, assert_record
+from stored import coloured, store, store_boxed
+
+from deeptrain_trainer.dataset.image import decode_rgb
+from deeptrain_trainer.dataset.store import StoredDataset
+from deeptrain_trainer.detection.detector import ARCHITECTURES
+from deeptrain_trainer.detection.graph import exported_detector
+from deeptrain_trainer.detection.learner import DetectorLearner
+from deeptrain_trainer.engine import Training, run_training, train_step
+from deeptrain_trainer.failure import Failure
+from deeptrain_trainer.preprocess import open_session
+from deeptrain_trainer.run import train_run as typed
+from deeptrain_trainer.train import prepare, train
+
+from .shapes import CONCEPTS, detector_run, pictures, stored_shapes
+
+Prepared = Callable[..., Training]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    split = {"train": 48, "validation": 8, "test": 16}
+    return stored_shapes(tmp_path_factory.mktemp("datasets"), split)
+
+
+@pytest.fixture
+def prepared(shapes: dict[str, str], tmp_path: Path) -> Prepared:
+    """A training before its first step."""
+
+    def make(dataset: dict[str, str] = shapes, **changes: Any) -> Training:
+        run = typed(detector_run(dataset, tmp_path / "output", **changes))
+        training = prepare(run, Recorder(), lambda: None)
+        training.checkpoints = Unwritten(run.output, run.inputs_hash)
+        return training
+
+    return make
+
+
+def learner_of(t: Training) -> DetectorLearner:
+    assert isinstance(t.learner, DetectorLearner)
+    return t.learner
+
+
+@pytest.fixture(scope="module")
+def published(
+    shapes: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], Recorder]:
+    """Artifact, record and events of one training."""
+    output, recorder = tmp_path_factory.mktemp("output"), Recorder()
+    run = typed(detector_run(shapes, output, num_epochs=9, init_epochs=7))
+    return output / "artifact", train(run, recorder, lambda: None), recorder
+
+
+def test_it_learns_what_is_there_to_be_learnt(
+    published: tuple[Path, dict[str, Any], Recorder],
+) -> None:
+    artifact, record, recorder = published
+    assert_record({"task": "train", "uid": "u", "attempt": 1, **record})
+    for event in recorder.events:
+        assert_event(event)
+    assert record["metrics"]["split"] == "test" and record["metrics"]["items"] == 16
+    values = record["metrics"]["values"]
+    assert values["map50"] > 0.6
+    assert 0 <= values["map75"] <= values["map50"] and "map_large" not in values
+    assert [row["concept"] for row in recorder.of("evaluation")[0]["concepts"]]
+    assert json.loads((artifact / "parity.json").read_text())["largestDifference"] < 1e-3
+    rows = json.loads((artifact / "evaluation/concepts.json").read_text())["concepts"]
+    assert {row["concept"] for row in rows} == set(CONCEPTS)
+    assert all(row["ap50"] >= row["ap"] for row in rows)
+    assert (artifact / "evaluation/mistakes.png").exists()
+    assert (artifact / "evaluation/precision-recall.png").exists()
+
+
+def test_what_is_served_is_what_was_measured(
+    published: tuple[Path, dict[str, Any], Recorder], shapes: dict[str, str]
+) -> None:
+    """From the stored bytes, through both graphs, to boxes on the original picture."""
+    artifact, record, _ = published
+    preprocess = open_session((artifact / "preprocess.onnx").read_bytes(), 1)
+    model = exported_detector((artifact / "model.onnx").read_bytes(), 1)
+    stored = StoredDataset.open(Path(shapes["path"]), shapes["splitDigest"])
+    right = missed = wrong = 0
+    for item in stored.items("test"):
+        rgb = decode_rgb(stored.read(item))
+        pixels, transform = preprocess.run(["pixels", "box_transform"], {"image": rgb})
+        found = model(pixels, transform, 0.3)
+        count = int(found.count[0])
+        corners = found.boxes[0, :count] * np.array([item.width, item.height] * 2)
+        hits = sum(
+            any(
+                concept == box.concept
+                and np.abs(corner - box[1:5]).max() < 0.35 * (box.x_max - box.x_min)
+                for corner, concept in zip(corners, found.concepts[0, :count], strict=True)
+            )
+            for box in item.boxes
+        )
+        right += hits
+        missed += len(item.boxes) - hits
+        wrong += max(0, count - hits)
+    assert right > missed
+    precision = record["metrics"]["values"]["precision"]
+    assert abs(right / (right + wrong) - precision) < 0.25
+
+
+def moved(t: Training, steps: int = 2) -> dict[str, float]:
+    """How far each parameter goes in so many steps."""
+    before = {name: p.detach().clone() for name, p in t.model.named_parameters()}
+    t.model.train()
+    for step in range(steps):
+        assert train_step(t, t.learner.load_batch(step)) is not None
+    return {
+        name: float((p.detach() - before[name]).abs().max())
+        for name, p in t.model.named_parameters()
+    }
+
+
+def test_the_base_is_the_backbone_alone_and_may_be_frozen(prepared: Prepared) -> None:
+    frozen = prepared(base_gradient_multiplier=0)
+    statistics = {n: b.clone() for n, b in frozen.model.base.named_buffers()}
+    distance = moved(frozen)
+    assert not any(distance[name] for name in distance if name.startswith("base."))
+    assert all(distance[name] for name in distance if name.startswith("head.pyramid."))
+    assert all(torch.equal(b, statistics[n]) for n, b in frozen.model.base.named_buffers())
+    trained = moved(prepared(base_gradient_multiplier=0.2))
+    assert trained["base.blocks.15.project.conv.weight"] > 0
+
+
+@pytest.mark.parametrize("template", sorted(ARCHITECTURES))
+def test_every_architecture_trains_with_regressors_for_each_concept(
+    prepared: Prepared, template: str
+) -> None:
+    shared = prepared(template=template, base={"id": "none"})
+    each = prepared(template=template, base={"id": "none"}, use_perclass_regression=True)
+    shapes = {}
+    for t, sets in ((shared, 1), (each, len(CONCEPTS))):
+        size = t.run.hyperparameters.image_size
+        predicted = t.model(torch.zeros(2, 3, size, size))
+        anchors = len(learner_of(t).model.anchors)
+        assert predicted.logits.shape == (2, anchors, len(CONCEPTS))
+        assert predicted.deltas.shape == (2, anchors, sets, 4)
+        shapes[sets] = sum(p.numel() for p in t.model.parameters())
+        distance = moved(t, 1)
+        assert all(distance[name] for name in distance if "concept_output" in name)
+        assert any(distance[name] for name in distance if "box_output" in name)
+    assert shapes[2] > shapes[1]
+
+
+def test_flips_are_drawn_for_each_image_of_each_pass(prepared: Prepared) -> None:
+    flipped, kept = prepared(), prepared(average_horizontal_flips=False)
+    first, second = (learner_of(t).load_batch(0) for t in (flipped, kept))
+    assert np.array_equal(first[3], second[3])
+    assert float(flipped.learner.loss(first)) != float(kept.learner.loss(second))
+
+
+def test_a_batch_is_a_function_of_its_step(prepared: Prepared) -> None:
+    one, other = (learner_of(prepared()).load_batch(5) for _ in range(2))
+    for a, b in zip((one[0], one[1], one[3]), (other[0], other[1], other[3]), strict=True):
+        assert np.array_equal(a, b)
+    assert torch.equal(one[2].boxes, other[2].boxes)
+
+
+def test_boxes_of_other_concepts_are_background(prepared: Prepared) -> None:
+    t = learner_of(prepared(concepts=["square"]))
+    everything = [box for item in t.data.train.items for box in item.boxes]
+    own = [concept for truth in t.boxed.truth for concept in truth.concepts]
+    assert 0 < len(own) < len(everything) and set(own) == {0}
+    assert len(t.boxed) == 48
+
+
+def test_the_score_threshold_is_the_operating_point_alone(prepared: Prepared) -> None:
+    low, high = (prepared(detection_score_threshold=value) for value in (0.0, 0.99))
+    first, second = low.learner.validate(), high.learner.validate()
+    assert first.loss == second.loss and first.values["map"] == second.values["map"]
+    assert first.values["precision"] >= 0 and second.values["recall"] == 0
+
+
+def test_a_training_that_diverges_is_named(prepared: Prepared) -> None:
+    t = prepared(lrate=1e25, num_epochs=6, init_epochs=6)
+    with pytest.raises(Failure) as diverged:
+        run_training(t)
+    assert diverged.value.reason == "Diverged"
+
+
+def test_a_dataset_without_boxes_is_refused(tmp_path: Path) -> None:
+    dataset = store(tmp_path / "datasets", coloured({"train": 8}, CONCEPTS))
+    run = typed(detector_run(dataset, tmp_path / "output"))
+    with pytest.raises(Failure, match="no bounding boxes") as refused:
+        train(run, Recorder(), lambda: None)
+    assert refused.value.reason == "NoBoxes" and refused.value.exit_code == 42
+
+
+def test_ignored_boxes_reach_loss_and_evaluation_as_ignored(tmp_path: Path) -> None:
+    given = [
+        (pixels, tuple((*box[:5], number > 0) for number, box in enumerate(boxes)), split)
+        for pixels, boxes, split in pictures({"train": 16, "test": 8})
+    ]
+    dataset = store_boxed(tmp_path / "datasets", given)
+    t = learner_of(
+        prepare(typed(detector_run(dataset, tmp_path / "output")), Recorder(), lambda: None)
+    )
+    flags = [flag for truth in t.boxed.truth for flag in truth.ignored]
+    assert 0 < sum(flags) < len(flags)
+    batch = t.boxed.batch(np.arange(16))
+    assert int((batch.ignored & (batch.concepts >= 0)).sum()) == sum(flags)
+
+
+def test_a_detector_is_the_base_of_another(
+    published: tuple[Path, dict[str, Any], Recorder], prepared: Prepared
+) -> None:
+    artifact, record, _ = published
+    base = {"id": "model", "digest": record["artifact"]["digest"], "path": str(artifact)}
+    from safetensors.torch import load_file
+
+    weights = load_file(artifact / "weights.safetensors")
+    model = prepared(base=base).model.state_dict()
+    new = {name for name in model if not torch.equal(model[name], weights[name])}
+    assert new == {"head.head.concept_output.weight", "head.head.concept_output.bias"}
