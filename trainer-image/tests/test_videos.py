@@ -1,9 +1,20 @@
 """Metrics of whole videos from the scores of their frames."""
 
+import hashlib
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+from conftest import CONCEPTS, Recorder
+from contract import assert_event, assert_record
+from stored import UID, coloured, png, train_run
 
 from deeptrain_trainer.dataset.index import Item
+from deeptrain_trainer.dataset.publish import DatasetWriter, LabelledItem, in_order
+from deeptrain_trainer.dataset.store import Split, hex_of
+from deeptrain_trainer.run import train_run as typed
+from deeptrain_trainer.train import train
 from deeptrain_trainer.videos import are_frames, by_video, video_values
 
 
@@ -55,3 +66,49 @@ def test_pictures_are_no_frames() -> None:
     assert are_frames(ITEMS)
     assert not are_frames([frame(1, 0), frame(2, 0)])
     assert not are_frames([])
+
+
+FRAMES = 4
+
+
+def store_videos(datasets: Path) -> dict[str, str]:
+    """Four frames of each video; of each concept 4 videos to train on, 1 to validate, 2 to test."""
+    counts: dict[Split, int] = {"train": 4 * FRAMES, "validation": FRAMES, "test": 2 * FRAMES}
+    with DatasetWriter(datasets, UID, 1) as writer:
+        items = []
+        for number, (pixels, concepts, split) in enumerate(coloured(counts, CONCEPTS)):
+            data = png(pixels)
+            sha256, video = hashlib.sha256(data).digest(), number // FRAMES
+            writer.add(sha256, data)
+            digest, time_ms = hashlib.sha256(bytes([video])).digest(), number % FRAMES * 1000
+            items.append(
+                LabelledItem(sha256, concepts, 40, 40, video=digest, time_ms=time_ms, split=split)
+            )
+        in_order(items)
+        splits = [item.split or "train" for item in items]
+        digest, split_digest = writer.publish(items, splits, b"{}")
+    return {
+        "path": str(datasets / hex_of(digest)),
+        "digest": digest,
+        "splitDigest": split_digest,
+    }
+
+
+def test_a_classifier_is_measured_by_frame_and_by_video(tmp_path: Path) -> None:
+    dataset = store_videos(tmp_path / "datasets")
+    changes = {"num_epochs": 3, "init_epochs": 3, "lrate": 0.01, "logreg": False}
+    run = typed(train_run(dataset, tmp_path / "output", CONCEPTS, **changes))
+    recorder = Recorder()
+    record = train(run, recorder, lambda: None)
+    assert_record({"task": "train", "uid": "u", "attempt": 1, **record})
+    for event in recorder.events:
+        assert_event(event)
+    values = record["metrics"]["values"]
+    assert record["metrics"]["items"] == 3 * 2 * FRAMES
+    assert values["top1"] >= 0.9 and values["video_top1"] == 1
+    assert {name for name in values if name.startswith("video_")} == {
+        f"video_{name}" for name in values if not name.startswith("video_")
+    }
+    assert all("video_top1" in event["validation"] for event in recorder.of("epoch"))
+    metrics = json.loads((tmp_path / "output" / "artifact" / "metrics.json").read_text())
+    assert metrics["selectedBy"] == "video_top1"
