@@ -1,0 +1,100 @@
+"""All formats: what strangers write is labels or a named problem, never a crash."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deeptrain_trainer.dataset.coco import Coco
+from deeptrain_trainer.dataset.layout import InvalidLabelsError, Layout
+from deeptrain_trainer.dataset.layouts import layout_of
+from deeptrain_trainer.dataset.voc import Voc
+from deeptrain_trainer.dataset.yolo import Yolo
+from deeptrain_trainer.failure import Failure
+
+numbers = st.one_of(
+    st.integers(-5, 60), st.floats(), st.sampled_from([10**400, "1", None, True, [], {}])
+)
+names = st.sampled_from(["cat", "", "\u202ecat", "é" * 40, "\ud800", "a\nb", None, 7])
+
+
+def judged(layout: Layout, files: dict[str, bytes]) -> None:
+    """Gives a layout annotations and one picture, as the import does."""
+    try:
+        for path, data in files.items():
+            assert layout.annotation_limit(path) > 0
+            layout.annotate(path, data)
+        layout.complete({"images", "JPEGImages"}, ["images/a.png", "JPEGImages/a.png"])
+    except Failure as failure:
+        assert failure.exit_code == 42
+        return
+    for path in ("images/a.png", "JPEGImages/a.png"):
+        if layout.role(path) != "item":
+            continue
+        try:
+            labels = layout.labels(path, 40, 40)
+        except InvalidLabelsError as error:
+            assert str(error)
+            continue
+        assert set(labels.concepts) <= set(layout.names)
+    assert all(bad.problem for bad in layout.leftovers())
+
+
+annotations = st.fixed_dictionaries(
+    {
+        "image_id": numbers,
+        "bbox": st.one_of(numbers, st.lists(numbers, min_size=3, max_size=5)),
+    },
+    optional={"id": numbers, "category_id": numbers, "iscrowd": numbers, "attributes": numbers},
+)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(annotations, max_size=5),
+    st.lists(st.fixed_dictionaries({"id": numbers, "name": names}), max_size=3),
+    st.one_of(st.integers(0, 1), numbers),
+)
+def test_any_coco_file(
+    found: list[dict[str, object]], categories: list[dict[str, object]], image: object
+) -> None:
+    document = {
+        "images": [{"id": image, "file_name": "a.png", "width": image, "height": 40}],
+        "annotations": found,
+        "categories": [{"id": 1, "name": "cat"}, *categories],
+    }
+    judged(Coco(), {"labels.json": json.dumps(document).encode()})
+
+
+@settings(deadline=None)
+@given(names, st.lists(numbers, min_size=4, max_size=4), st.sampled_from(["", "1", "x", "<b/>"]))
+def test_any_voc_file(name: object, edges: list[object], difficult: str) -> None:
+    tags = ("xmin", "ymin", "xmax", "ymax")
+    box = "".join(f"<{tag}>{edge}</{tag}>" for tag, edge in zip(tags, edges, strict=True))
+    text = f"<a><object><name>{name}</name><difficult>{difficult}</difficult>"
+    text += f"<bndbox>{box}</bndbox></object></a>"
+    judged(Voc(), {"Annotations/a.xml": text.encode("utf-8", "surrogatepass")})
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(numbers, min_size=4, max_size=7), max_size=4))
+def test_any_yolo_file(rows: list[list[object]]) -> None:
+    lines = "\n".join(" ".join(str(value) for value in row) for row in rows)
+    judged(Yolo(), {"data.yaml": b"names: [a, b]", "labels/a.txt": lines.encode()})
+
+
+@pytest.mark.parametrize(
+    ("layout", "path"),
+    [(Coco, "labels.json"), (Voc, "Annotations/a.xml"), (Yolo, "labels/a.txt"), (Yolo, "d.yaml")],
+)
+@settings(deadline=None)
+@given(data=st.binary(max_size=60))
+def test_noise_for_annotations(layout: Callable[[], Layout], path: str, data: bytes) -> None:
+    judged(layout(), {path: data})
+
+
+def test_a_format_that_is_not_known_is_named() -> None:
+    with pytest.raises(Failure, match="`csv` is none of coco, imageFolder, videoFolder, voc, yolo"):
+        layout_of("csv")
