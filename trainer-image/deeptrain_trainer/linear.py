@@ -21,6 +21,8 @@ from .embeddings import items_in_order, open_embeddings, rows_of
 from .evaluate import probabilities
 from .export import PARITY_TOLERANCE, exported_model, with_metadata
 from .failure import Failure
+from .figures.classifier import classifier_files
+from .figures.picture import StoredPictures
 from .learner import Evaluation, Validation
 from .loss import classification_loss
 from .metrics import ClassifierMetrics, classifier_metrics, selection_metric
@@ -31,6 +33,7 @@ from .pixels import Pixels
 from .preprocess import IR_VERSION, OPSET, Preprocess, open_session, preprocess_graph
 from .run import TrainRun
 from .schedule import schedule_of
+from .videos import are_frames, video_values
 
 # The Euclidean norm of what the head sees: with a norm of 1 it would learn too slowly, and the norm that the base gives
 # says more about the picture's contrast than about what it shows.
@@ -72,7 +75,8 @@ class LinearLearner:
             test_freq=-(-resolved.num_epochs // MOST_VALIDATIONS),
         )
         self.recipe = Recipe("SGD", weight_decay=1e-4)
-        self.selection_metric = selection_metric(self.data.exclusive)
+        self.are_frames = are_frames(self.data.train.items)
+        self.selection_metric = selection_metric(self.data.exclusive, self.are_frames)
         self.validation = validation_sample(run, self.data)
         self.has_validation = len(self.validation) > 0
         self.embeddings = open_embeddings(run, self.data.dataset, check_stop)
@@ -136,23 +140,16 @@ class LinearLearner:
             self.check_stop()
             embeddings = self.embeddings.vectors[rows[start : start + _BATCH]]
             scores += session.run(["scores"], {EMBEDDING: embeddings})
-        measured = self._metrics(np.concatenate(scores), labelled)
-        documents: dict[str, bytes] = {}
-        if measured.confusion:
-            documents["confusion.json"] = document(
-                {
-                    "concepts": self.run.concepts,
-                    "rows": "truth",
-                    "columns": "predicted",
-                    "counts": measured.confusion,
-                }
-            )
+        all_scores = np.concatenate(scores)
+        measured = self._metrics(all_scores, labelled)
+        pictures = StoredPictures(self.data.dataset, labelled.items)
+        figures = classifier_files(all_scores, labelled.truth, measured, pictures, split)
         return Evaluation(
             split,
             measured.items,
             measured.values,
             measured.concepts,
-            documents,
+            figures,
             manifest={"image_size": self.embeddings.size},
         )
 
@@ -182,8 +179,12 @@ class LinearLearner:
 
     def _metrics(self, scores: NDArray[np.float32], labelled: LabelledItems) -> ClassifierMetrics:
         softmax = not self.run.hyperparameters.logreg
-        names, exclusive = self.run.concepts, self.data.exclusive
-        return classifier_metrics(scores, labelled.truth, names, exclusive, softmax=softmax)
+        names, exclusive, truth = self.run.concepts, self.data.exclusive, labelled.truth
+        measured = classifier_metrics(scores, truth, names, exclusive, softmax)
+        if not self.are_frames:
+            return measured
+        of_videos = video_values(scores, truth, labelled.items, names, exclusive, softmax)
+        return replace(measured, values=of_videos | measured.values)
 
 
 def head_graph(head: nn.Linear, logreg: bool) -> ModelProto:
