@@ -24,7 +24,7 @@ from .pictures import write_pictures
 from .race import run_case
 
 # Of the backbones that race: weights to begin with, and a rate that suits them and batches of 64.
-BACKBONES = {"resnet18": ("none", 0.025), "efficientnet-lite0": ("efficientnet-lite0", 0.01)}
+BACKBONES = {"resnet18": ("none", 0.025), "efficientnet-lite0": ("efficientnet-lite0", 0.003)}
 
 
 def arguments(given: list[str]) -> argparse.Namespace:
