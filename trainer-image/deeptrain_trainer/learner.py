@@ -39,6 +39,8 @@ class Evaluation:
     files: dict[str, bytes] = field(default_factory=dict)
     # Lines on what makes the model doubtful, for metrics.json.
     warnings: list[str] = field(default_factory=list)
+    # Facts for the artifact's manifest that are not in the run file.
+    manifest: dict[str, Any] = field(default_factory=dict)
 
 
 class Learner(Protocol):

@@ -41,6 +41,8 @@ EMBEDDING_NORM = 16.0
 # An epoch takes a few hundredths of a second, a validation as long: more of them would be most of the training.
 MOST_VALIDATIONS = 10
 _SMALLEST_NORM = 1e-12
+# Multiplications of a forward pass.
+_LEAST_SHARED_PRODUCT = 2**26
 _BATCH = 4096
 
 Batch = tuple[NDArray[np.float32], NDArray[np.bool_]]
@@ -84,6 +86,9 @@ class LinearLearner:
         seed_initialisation(run.seed)
         self.model = LinearHead(self.embeddings.vectors.shape[1], len(run.concepts))
         begin_linear(self.model.head, run.hyperparameters.logreg)
+        # Two threads that share a small product wait for each other longer than one takes for all of it.
+        if self.batch_size * self.model.head.weight.numel() < _LEAST_SHARED_PRODUCT:
+            torch.set_num_threads(1)
 
     def load_batch(self, step: int) -> Batch:
         """Embeddings and truth of a step's items."""
