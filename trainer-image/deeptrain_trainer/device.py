@@ -22,6 +22,15 @@ class Device:
         enabled = self.precision == "bf16"
         return torch.autocast(self.torch_device.type, dtype=torch.bfloat16, enabled=enabled)
 
+    def seed(self, seed: int) -> None:
+        """Seeds what is random in a step: dropout.
+
+        As torch.manual_seed, which formats a stack for each kind of device that is absent: as long as a small step.
+        """
+        torch.default_generator.manual_seed(seed)
+        if self.torch_device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
 
 def choose_device(gpus: int, threads: int, bf16_on_cpu: bool) -> Device:
     """The CPU with exactly `threads` threads, or the one GPU that the pod was given."""

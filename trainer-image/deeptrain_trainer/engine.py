@@ -119,7 +119,7 @@ def _train_epoch(t: Training, speed: Speed) -> None:
 def train_step(t: Training, batch: Batch) -> float | None:
     """One update. The loss, or None where loss, gradient or statistics are not finite: then the model is as before."""
     set_lrate(t.optimizer, t.schedule.lrate_at(t.state.step))
-    torch.manual_seed(derived_seed("dropout", t.run.seed, t.state.step))
+    t.device.seed(derived_seed("dropout", t.run.seed, t.state.step))
     # The forward pass itself moves batch-norm's statistics.
     statistics = list(t.model.buffers())
     before = [buffer.clone() for buffer in statistics]

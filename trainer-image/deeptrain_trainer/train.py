@@ -145,7 +145,7 @@ def _finish(t: Training) -> dict[str, Any]:
         "image_size": run.hyperparameters.image_size,
         "logreg": run.hyperparameters.logreg,
     }
-    artifact = publish(run.output, files, identity | facts, run.attempt)
+    artifact = publish(run.output, files, identity | evaluation.manifest | facts, run.attempt)
     t.checkpoints.remove()
     return {"outcome": "published", "inputsHash": run.inputs_hash, "artifact": artifact, **facts}
 
