@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from .failure import EXIT_CRASHED, EXIT_PUBLISHED, EXIT_STOPPED, Failure, Stopped
+from .launch import LOCAL_RANK, run_processes
 from .record import failed, write_record
 from .report import CA_FILE, TOKEN_FILE, Reporter, log
 from .run import read_envelope, read_run
+from .share import share_of, take_share
 from .signals import StopFlag
 from .surprise import failure_of
 from .tasks import perform
@@ -35,8 +37,20 @@ def main() -> int:
     reporter: Reporter | None = None
     try:
         document = read_run(arguments.run)
+        share = share_of(document)
+        if share.local_processes > 1 and LOCAL_RANK not in os.environ:
+            return run_processes(
+                share.local_processes, sys.argv[1:], arguments.record, envelope, stop.check
+            )
+        take_share(share)
         url = document.get("progressUrl")
-        reporter = Reporter(**envelope, url=url, ca_file=arguments.ca, token_file=arguments.token)
+        reporter = Reporter(
+            **envelope,
+            url=url,
+            ca_file=arguments.ca,
+            token_file=arguments.token,
+            quiet=not share.is_first,
+        )
         record, code = perform(document, reporter, stop.check), EXIT_PUBLISHED
     except Stopped as stopped:
         record, code = {"outcome": "stopped", **stopped.facts}, EXIT_STOPPED

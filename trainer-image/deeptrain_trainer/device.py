@@ -25,26 +25,30 @@ class Device:
     def seed(self, seed: int) -> None:
         """Seeds what is random in a step: dropout.
 
-        As torch.manual_seed, which formats a stack for each kind of device that is absent: as long as a small step.
+        As torch.manual_seed, which also formats a stack for each kind of device that is absent: as long as a step.
         """
         torch.default_generator.manual_seed(seed)
         if self.torch_device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
 
-def choose_device(gpus: int, threads: int, bf16_on_cpu: bool) -> Device:
-    """The CPU with exactly `threads` threads, or the one GPU that the pod was given."""
+def choose_device(gpus: int, threads: int, bf16_on_cpu: bool, local_rank: int = 0) -> Device:
+    """The CPU with exactly `threads` threads, or that of the pod's GPUs which is this process's."""
     torch.set_num_threads(threads)
     if gpus == 0:
         has_bf16 = bf16_on_cpu and _cpu_has_bf16()
         return Device(torch.device("cpu"), "cpu", "bf16" if has_bf16 else "fp32")
-    if not torch.cuda.is_available():
+    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if seen < gpus:
         raise Failure(
             "TrainingFailed",
-            "spec.resources.gpus is 1 but PyTorch sees no GPU: check the node's driver and device plugin.",
+            f"spec.resources.gpus is {gpus} but PyTorch sees {seen or 'no'} GPU{'s' if seen > 1 else ''}: "
+            "check the node's driver and device plugin.",
         )
+    torch.cuda.set_device(local_rank)
     precision = "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return Device(torch.device("cuda", 0), torch.cuda.get_device_name(0)[:128], precision)
+    name = torch.cuda.get_device_name(local_rank)[:128]
+    return Device(torch.device("cuda", local_rank), name, precision)
 
 
 def _cpu_has_bf16() -> bool:

@@ -13,8 +13,9 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from .checkpoint import Checkpoint, Checkpoints
 from .device import Device
+from .distributed import Processes
 from .failure import Failure, Stopped
-from .learner import Batch, Learner
+from .learner import Batch, Learner, Validation
 from .models import BasedModel
 from .optimizer import optimizer_state, restore_optimizer, set_lrate
 from .order import derived_seed
@@ -60,6 +61,10 @@ class Training:
     checkpoints: Checkpoints
     reporter: Reporter
     check_stop: Callable[[], None]
+    # All that train this model: each on its share of a batch.
+    processes: Processes
+    # The loss of this process's share; its gradients are the means over all processes.
+    loss: Callable[[Batch], Tensor]
     state: State = field(default_factory=State)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     saved: dict[str, int] | None = None
@@ -100,7 +105,7 @@ def _train_epoch(t: Training, speed: Speed) -> None:
     with ThreadPoolExecutor(1, "batch") as loader:
         waiting = loader.submit(t.learner.load_batch, t.state.step)
         while t.state.step < end:
-            t.check_stop()
+            _stop_together(t)
             began = time.monotonic()
             batch = waiting.result()
             if t.state.step + 1 < end:  # made while this one is trained on
@@ -116,6 +121,17 @@ def _train_epoch(t: Training, speed: Speed) -> None:
                 save_state(t)
 
 
+def _stop_together(t: Training) -> None:
+    """Raises Stopped in all processes when one was told to stop: they end at the same step."""
+    try:
+        t.check_stop()
+        stopped = False
+    except Stopped:
+        stopped = True
+    if t.processes.any(stopped):
+        raise Stopped
+
+
 def train_step(t: Training, batch: Batch) -> float | None:
     """One update. The loss, or None where loss, gradient or statistics are not finite: then the model is as before."""
     set_lrate(t.optimizer, t.schedule.lrate_at(t.state.step))
@@ -123,9 +139,10 @@ def train_step(t: Training, batch: Batch) -> float | None:
     # The forward pass itself moves batch-norm's statistics.
     statistics = list(t.model.buffers())
     before = [buffer.clone() for buffer in statistics]
-    loss = t.learner.loss(batch)
+    loss = t.loss(batch)
     t.optimizer.zero_grad()
     loss.backward()
+    loss = t.processes.mean(loss)
     trained = [p for p in t.model.parameters() if p.grad is not None]
     norm = get_total_norm([p.grad for p in trained if p.grad is not None])
     finite = torch.isfinite(loss) & torch.isfinite(norm)
@@ -181,10 +198,7 @@ def _evaluate(t: Training, epoch: int, training_loss: float) -> dict[str, float]
     """Metrics on the validation split; keeps the weights when they are the best so far, ties going to the later."""
     state = t.state
     t.model.eval()
-    try:
-        result = t.learner.validate()
-    except FloatingPointError as error:
-        raise _diverged(t, "the scores of the validation split were not finite") from error
+    result = t.processes.from_first(lambda: _validate(t))
     if state.step > t.schedule.warmup_steps:
         _judge_validation(t, result.loss, training_loss)
     value = result.values.get(t.learner.selection_metric)
@@ -192,6 +206,13 @@ def _evaluate(t: Training, epoch: int, training_loss: float) -> dict[str, float]
         state.best_value = value
         _keep_weights(t, epoch)
     return result.values
+
+
+def _validate(t: Training) -> Validation:
+    try:
+        return t.learner.validate()
+    except FloatingPointError as error:
+        raise _diverged(t, "the scores of the validation split were not finite") from error
 
 
 def _judge_validation(t: Training, loss: float, training_loss: float) -> None:
@@ -213,7 +234,10 @@ def _judge_validation(t: Training, loss: float, training_loss: float) -> None:
 
 def _keep_weights(t: Training, epoch: int) -> None:
     t.state.best_epoch = epoch
-    t.best_weights = {name: v.detach().cpu().clone() for name, v in t.model.state_dict().items()}
+    if t.processes.is_first:
+        t.best_weights = {
+            name: v.detach().cpu().clone() for name, v in t.model.state_dict().items()
+        }
 
 
 def _diverged(t: Training, what: str) -> Failure:
@@ -226,7 +250,9 @@ def _diverged(t: Training, what: str) -> Failure:
 
 
 def save_state(t: Training) -> None:
-    """Writes a checkpoint of the very step."""
+    """Writes a checkpoint of the very step; rank 0 does it for all."""
+    if not t.processes.is_first:
+        return
     state = asdict(t.state)
     step, best_epoch = state.pop("step"), state.pop("best_epoch")
     t.checkpoints.save(

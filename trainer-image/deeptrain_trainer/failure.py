@@ -6,12 +6,20 @@ EXIT_PUBLISHED = 0
 EXIT_CRASHED = 1
 EXIT_INPUT_AT_FAULT = 42
 EXIT_DIVERGED = 43
+EXIT_PEER_LOST = 44
+EXIT_RENDEZVOUS_TIMED_OUT = 45
 EXIT_STOPPED = 143
 
+_EXITS = {
+    "Diverged": EXIT_DIVERGED,
+    "PeerLost": EXIT_PEER_LOST,
+    "RendezvousTimedOut": EXIT_RENDEZVOUS_TIMED_OUT,
+}
 # Reasons that another attempt with the same inputs cannot cure.
 _INPUT_AT_FAULT = frozenset(
     {
         "BatchLargerThanData",
+        "BatchNotDivisible",
         "BaseUnavailable",
         "BaseIncompatible",
         "NoBoxes",
@@ -44,9 +52,9 @@ class Failure(Exception):
 
     @property
     def exit_code(self) -> int:
-        """What the process exits with: 42 when the input is at fault, 43 when the training diverged."""
-        if self.reason == "Diverged":
-            return EXIT_DIVERGED
+        """What the process exits with: 42 when the input is at fault, another where the reason has one of its own."""
+        if self.reason in _EXITS:
+            return _EXITS[self.reason]
         return EXIT_INPUT_AT_FAULT if self.reason in _INPUT_AT_FAULT else EXIT_CRASHED
 
 

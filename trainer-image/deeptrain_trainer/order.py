@@ -9,6 +9,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from .share import own_share
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -30,10 +32,12 @@ def batch_items(
     """The items of step `step` (from 0) and the pass over the data that each belongs to.
 
     Training reads one endless stream: pass 0 over all items in the order permutation(hash(seed, 0)), then pass 1, ...
+    Where W processes share each batch, rank r has its items r, r + W, ...: all others are left out here.
     """
-    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    share = own_share()
+    positions = np.arange(step * batch_size + share.rank, (step + 1) * batch_size, share.processes)
     passes = positions // items
-    chosen = np.empty(batch_size, np.int64)
+    chosen = np.empty(len(positions), np.int64)
     for data_pass in np.unique(passes):
         mine = passes == data_pass
         chosen[mine] = _permutation(seed, int(data_pass), items)[positions[mine] % items]

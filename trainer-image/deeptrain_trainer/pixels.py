@@ -13,6 +13,7 @@ from .dataset.image import decode_rgb, pixel_count
 from .dataset.index import Item
 from .dataset.store import StoredDataset
 from .preprocess import Preprocess
+from .share import own_share
 
 # Share of the memory limit that cached pixels of all splits may take; the model and its gradients need the rest.
 CACHE_SHARE = 0.35
@@ -24,7 +25,11 @@ _CHUNK = 256
 
 
 def memory_limit_bytes() -> int:
-    """The memory limit of this container, else the memory of this machine."""
+    """This process's part of the container's memory limit, or of the machine's memory where there is none."""
+    return _memory_bytes() // own_share().local_processes
+
+
+def _memory_bytes() -> int:
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         path = Path("/sys/fs/cgroup", name)
         if path.exists() and (text := path.read_text().strip()).isdigit():

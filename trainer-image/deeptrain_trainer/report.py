@@ -48,8 +48,11 @@ class Reporter:
         url: str | None,
         ca_file: Path = CA_FILE,
         token_file: Path = TOKEN_FILE,
+        *,
+        quiet: bool = False,
     ) -> None:
-        """`url` is `https://host:port`; None: events go to stdout only."""
+        """`url` is `https://host:port`; None: events go to stdout only. `quiet`: nowhere."""
+        self._quiet = quiet
         self._envelope = {"uid": uid, "attempt": attempt, "task": task}
         self._url = url + PATH if url else None
         self._ca_file = ca_file
@@ -66,6 +69,8 @@ class Reporter:
 
     def send(self, event: Event) -> None:
         """Queues an event and returns at once. The oldest waiting `step` events give way to newer ones."""
+        if self._quiet:
+            return
         log(event)
         if self._url is None or self._gone:
             return

@@ -65,8 +65,11 @@ class TrainRun:
     split_digest: str
     base: Base
     output: Path
+    # Of each node.
     threads: int
     gpus: int
+    # Host and port where the processes of several nodes meet.
+    rendezvous: tuple[str, int] | None
     # Detectors only: boxes that score below it are not returned.
     detection_score_threshold: float
     # Context-based classifiers only: the folder for what is derived of the dataset.
@@ -143,9 +146,14 @@ def train_run(document: dict[str, Any]) -> TrainRun:
         output=Path(document["output"]),
         threads=document["threads"],
         gpus=document["gpus"],
+        rendezvous=_rendezvous(document.get("rendezvous")),
         detection_score_threshold=document.get("detection_score_threshold", 0.0),
         derived=Path(document.get("derived", "")),
     )
+
+
+def _rendezvous(given: dict[str, Any] | None) -> tuple[str, int] | None:
+    return None if given is None else (given["host"], given["port"])
 
 
 def _base(given: dict[str, Any]) -> Base:

@@ -1,20 +1,25 @@
 """The task `train`: from a run file to a published artifact."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from safetensors.torch import save
 
 from .artifact import document, publish, published_record
-from .checkpoint import Checkpoints
+from .checkpoint import Checkpoint, Checkpoints
+from .convolution import spare_spinning
 from .device import choose_device
+from .distributed import Processes, is_peer_loss, open_processes, peer_lost
 from .engine import Training, restore_state, run_training
 from .failure import Failure, Stopped
 from .learner import Evaluation
 from .optimizer import build_optimizer
 from .report import Reporter, log
 from .run import TrainRun
+from .sharded import share_modules
+from .share import Share, own_share
 from .templates import bf16_on_cpu, open_learner
 
 CHECKPOINTS = "checkpoints"
@@ -27,52 +32,98 @@ def train(run: TrainRun, reporter: Reporter, check_stop: Callable[[], None]) -> 
 
     A run whose artifact is there already only repeats its record. Raises Failure and Stopped.
     """
+    share = own_share()
+    processes = open_processes(run, share, check_stop)
+    run = replace(run, threads=max(1, run.threads // share.local_processes))
+    agreed = False
     try:
-        record = published_record(run.output, run.inputs_hash)
-    except Failure as failure:  # damaged: trained again
-        log({"type": "artifact-damaged", "problem": failure.message})
-        record = None
+        record = _train(run, reporter, check_stop, processes)
+        agreed = True
+    except (Failure, Stopped) as end:
+        # Whatever else ends one process alone is a surprise; it ends the others by closing its connections.
+        agreed = not isinstance(end, Failure) or end.reason != "PeerLost"
+        raise
+    finally:
+        processes.close(agreed=agreed)
+    return record
+
+
+def _train(
+    run: TrainRun, reporter: Reporter, check_stop: Callable[[], None], processes: Processes
+) -> dict[str, Any]:
     checkpoints = Checkpoints(run.output / CHECKPOINTS, run.inputs_hash)
-    if record is not None:
-        # It may have been killed between publishing and this.
-        checkpoints.remove()
-        return record
     training: Training | None = None
     try:
+        record = processes.from_first(lambda: _published(run, checkpoints))
+        if record is not None:
+            return record
         reporter.send({"type": "phase", "phase": "loading"})
-        training = prepare(run, reporter, check_stop)
+        opened = training = prepare(run, reporter, check_stop, processes)
         resume(training)
         reporter.send({"type": "phase", "phase": "training"})
         run_training(training)
-        return _finish(training)
-    except (Failure, Stopped) as end:
+        return processes.from_first(lambda: _finish(opened))
+    except (Failure, Stopped, RuntimeError) as surprise:
+        end = peer_lost(surprise) if is_peer_loss(surprise) else surprise
+        if not isinstance(end, Failure | Stopped):
+            raise
         # Until the training begins, what an earlier attempt left is on disk alone.
         saved = checkpoints.position() if training is None else training.saved
         if saved is not None:
             end.facts.setdefault("checkpoint", saved)
-        raise
+        raise end from surprise.__cause__
 
 
-def prepare(run: TrainRun, reporter: Reporter, check_stop: Callable[[], None]) -> Training:
+def _published(run: TrainRun, checkpoints: Checkpoints) -> dict[str, Any] | None:
+    """The record of what an earlier attempt published."""
+    try:
+        record = published_record(run.output, run.inputs_hash)
+    except Failure as failure:  # damaged: trained again
+        log({"type": "artifact-damaged", "problem": failure.message})
+        return None
+    if record is not None:
+        # It may have been killed between publishing and this.
+        checkpoints.remove()
+    return record
+
+
+def prepare(
+    run: TrainRun,
+    reporter: Reporter,
+    check_stop: Callable[[], None],
+    processes: Processes | None = None,
+) -> Training:
     """Everything that training needs, as it is before the first step."""
-    device = choose_device(run.gpus, run.threads, bf16_on_cpu(run.template))
-    learner = open_learner(run, device, check_stop)
-    learner.model.to(device.torch_device).to(memory_format=torch.channels_last)
+    processes = processes or Processes(Share())
+    share, bf16 = processes.share, bf16_on_cpu(run.template)
+    device = processes.together(
+        lambda: choose_device(run.gpus, run.threads, bf16, share.local_rank)
+    )
+    if processes.any(device.precision == "fp32"):  # nodes may differ
+        device = replace(device, precision="fp32")
+    learner = processes.together(lambda: open_learner(run, device, check_stop))
+    model = learner.model
+    share_modules(model, share, device.torch_device.type)
+    model.to(device.torch_device).to(memory_format=torch.channels_last)
+    if device.torch_device.type == "cpu" and device.precision == "bf16":
+        spare_spinning(model, run.threads)
     multiplier = run.hyperparameters.base_gradient_multiplier
     return Training(
         run=run,
         learner=learner,
-        optimizer=build_optimizer(learner.model, learner.recipe, multiplier),
+        optimizer=build_optimizer(model, learner.recipe, multiplier),
         device=device,
         checkpoints=Checkpoints(run.output / CHECKPOINTS, run.inputs_hash),
         reporter=reporter,
         check_stop=check_stop,
+        processes=processes,
+        loss=processes.loss_of(learner),
     )
 
 
 def resume(t: Training) -> None:
     """Restores the newest checkpoint, if there is one, and says where the training begins."""
-    checkpoint = t.checkpoints.load()
+    checkpoint = _newest_checkpoint(t)
     if checkpoint is not None:
         restore_state(t, checkpoint)
     t.reporter.send(
@@ -87,6 +138,19 @@ def resume(t: Training) -> None:
             "precision": t.device.precision,
         }
     )
+
+
+def _newest_checkpoint(t: Training) -> Checkpoint | None:
+    """What rank 0 read, so that all begin at the same step; the best weights stay with it."""
+    whole: Checkpoint | None = None
+
+    def load() -> Checkpoint | None:
+        nonlocal whole
+        whole = t.checkpoints.load()
+        return None if whole is None else replace(whole, best={})
+
+    told = t.processes.from_first(load)
+    return whole or told
 
 
 def _finish(t: Training) -> dict[str, Any]:
