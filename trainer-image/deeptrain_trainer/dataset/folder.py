@@ -113,7 +113,7 @@ def _walk(
         if admitted is None:
             continue
         if not is_folder:
-            yield Member(admitted, status.st_size, _reader(real, root, S_ISREG(status.st_mode)))
+            yield Member(admitted, status.st_size, _reader(real, root, status))
         elif real in above:
             raise Failure("ArchiveInvalid", f"`{shown(admitted)}` is a link to a folder above it")
         else:
@@ -149,15 +149,18 @@ def _lost(error: LostLinkError) -> Callable[[], bytes]:
     return read
 
 
-def _reader(path: Path, root: Path, is_regular: bool) -> Callable[[], bytes]:
+def _reader(path: Path, root: Path, status: os.stat_result) -> Callable[[], bytes]:
+    # Of a file that grows meanwhile no more than it was to have.
+    most = max(status.st_size, MAX_FILE_BYTES) + 1
+
     def read() -> bytes:
-        if not is_regular:
+        if not S_ISREG(status.st_mode):
             raise UnreadableError("not a regular file")
         try:
             # Not following a link that was put there since, and not waiting for a FIFO.
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             with os.fdopen(descriptor, "rb") as file:
-                return file.read(MAX_FILE_BYTES + 1)
+                return file.read(most)
         except OSError as error:
             if error.errno in _OF_ONE_FILE:
                 raise UnreadableError(_OF_ONE_FILE[error.errno]) from error

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Final, Literal
 from xml.parsers import expat
 
+from ..failure import Failure
 from .annotation import (
     MAX_BOXES,
     ConceptNumbers,
@@ -30,7 +31,7 @@ _MAX_XML_BYTES: Final = 4 * 1024 * 1024
 _MAX_LIST_BYTES: Final = 128 * 1024 * 1024
 _MAX_DEPTH: Final = 32
 _MAX_TEXT: Final = 1000
-_ROTATED: Final = ("robndbox", "polygon", "rotation", "angle")
+_ROTATED: Final = ("robndbox", "polygon", "rotation", "angle", "bndbox/angle", "bndbox/rotation")
 
 
 class Voc:
@@ -72,6 +73,8 @@ class Voc:
 
     def lose(self, path: str, problem: str) -> None:
         """An annotation's picture is a bad item; a list is all there is to know about splits."""
+        if _list_of(path) is not None:
+            raise Failure("InputInvalid", f"`{shown(path)}` cannot be read: {problem}")
         self._annotations[_key(path)] = (0, 0, f"{shown(path, 100)}: {problem}")
 
     def complete(self, folders: Collection[str], files: Iterable[str]) -> None:
@@ -250,7 +253,7 @@ def _box(found: dict[str, str], concepts: ConceptNumbers) -> Box:
     rotated = next((key for key in _ROTATED if _is_set(found, key)), None)
     if rotated is not None:
         raise InvalidLabelsError(
-            f"object `{shown(name, 64)}` has a <{rotated}>: only upright boxes (bndbox) are accepted"
+            f"object `{shown(name, 64)}` has a <{rotated.rpartition('/')[2]}>: only upright boxes (bndbox) are accepted"
         )
     texts = [found.get(f"bndbox/{edge}", "") for edge in ("xmin", "ymin", "xmax", "ymax")]
     what = f"object `{shown(name, 64)}` with bndbox [{numbers_shown(texts)}]"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deeptrain_trainer.dataset import coco
+from deeptrain_trainer.dataset import coco, folder, importer
 from deeptrain_trainer.dataset.box import Box
 
 from .annotated import SIDE, everything, photo, stored
@@ -255,6 +255,17 @@ def test_a_file_that_is_too_large_is_refused(place: Place, monkeypatch: pytest.M
     monkeypatch.setattr(coco, "MAX_JSON_BYTES", 1000)
     failure = place.failure(source())
     assert "bytes are more than 1000" in failure.message
+
+
+def test_a_file_may_be_larger_than_a_picture_may(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (importer, folder):
+        monkeypatch.setattr(module, "MAX_FILE_BYTES", 5000)
+    files = source()
+    assert len(files["labels.json"]) < 5000
+    files["labels.json"] += b" " * 5000
+    assert sum(place.run_folder(files)["items"].values()) == 12
 
 
 def test_outlines_are_never_in_memory_all_at_once() -> None:

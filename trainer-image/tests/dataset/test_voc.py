@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deeptrain_trainer.dataset import voc
 from deeptrain_trainer.dataset.box import Box
 from deeptrain_trainer.failure import Failure
 
@@ -168,6 +169,7 @@ def test_boxes_beyond_the_picture_are_clipped_and_counted(place: Place) -> None:
         (xml(thing("", 1, 1, 10, 20)), "an object has no name"),
         (xml(CAT, size=80), "annotated at 80x80 pixels, but the upright picture has 40x40"),
         (xml(thing("cat", 1, 1, 9, 9, more="<rotation>30</rotation>")), "<rotation>: only upright"),
+        (xml(CAT.replace("</xmin>", "</xmin><angle>0.5</angle>")), "<angle>: only upright"),
         (xml("<object><name>cat</name><polygon><x1>1</x1></polygon></object>"), "<polygon>"),
         (xml("<object><name>cat</name><robndbox><cx>1</cx></robndbox></object>"), "<robndbox>"),
         (b"<annotation><object>", "not readable as XML"),
@@ -215,6 +217,13 @@ def test_what_has_no_picture_is_told(place: Place) -> None:
     del files["JPEGImages/003.png"]
     place.run_folder(files, invalidPercent=20)
     assert [bad["path"] for bad in place.reporter.report["badItems"]] == ["003.xml", "020"]
+
+
+def test_a_list_that_cannot_be_read_is_named(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(voc, "_MAX_LIST_BYTES", 10)
+    failure = place.failure(source() | lists(train=range(10), test=range(10, 12)))
+    assert failure.reason == "InputInvalid"
+    assert "`ImageSets/Main/test" in failure.message or "`ImageSets/Main/train" in failure.message
 
 
 def test_a_name_in_two_splits_is_told(place: Place) -> None:
