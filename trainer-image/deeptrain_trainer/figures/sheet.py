@@ -24,19 +24,21 @@ class Tile:
 
 
 def sheet(title: str, note: str, tiles: Sequence[Tile], side: int, columns: int) -> Image.Image:
-    """The tiles, row by row, each picture in a square of `side` pixels."""
+    """The tiles, row by row. Pictures are at most `side` pixels wide and high; a row is as high as its highest."""
     columns = max(1, min(columns, len(tiles)))
+    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    heights = [max(tile.image.height for tile in row) for row in rows]
     lines = min(_MOST_LINES, max((len(tile.lines) for tile in tiles), default=0))
-    cell_height = side + 4 + lines * line_height(_LINE) + _GAP
-    rows = -(-len(tiles) // columns)
-    head = heading_height(note)
+    below = 4 + lines * line_height(_LINE) + _GAP
     width = max(2 * MARGIN + columns * (side + _GAP) - _GAP, 560)
-    canvas = Image.new("RGB", (width, head + rows * cell_height + MARGIN), "white")
+    top = heading_height(note)
+    canvas = Image.new("RGB", (width, top + sum(heights) + len(rows) * below + MARGIN), "white")
     draw_heading(canvas, title, note)
-    for place, tile in enumerate(tiles):
-        left = MARGIN + place % columns * (side + _GAP)
-        top = head + place // columns * cell_height
-        _draw_tile(canvas, tile, (left, top), side)
+    for row, height in zip(rows, heights, strict=True):
+        for column, tile in enumerate(row):
+            left = MARGIN + column * (side + _GAP)
+            _draw_tile(canvas, tile, (left, top, left + side, top + height))
+        top += height + below
     return canvas
 
 
@@ -53,13 +55,14 @@ def draw_heading(canvas: Image.Image, title: str, note: str) -> None:
     draw.text((MARGIN, below), fit(note, _NOTE, width), FAINT, face(_NOTE))
 
 
-def _draw_tile(canvas: Image.Image, tile: Tile, at: tuple[int, int], side: int) -> None:
-    draw, (left, top) = ImageDraw.Draw(canvas), at
-    draw.rectangle((left, top, left + side - 1, top + side - 1), "#f6f8fa")
-    image = tile.image
-    canvas.paste(image, (left + (side - image.width) // 2, top + (side - image.height) // 2))
+def _draw_tile(canvas: Image.Image, tile: Tile, box: tuple[int, int, int, int]) -> None:
+    """`box`: left, top, right and bottom of the place for the picture."""
+    left, top, right, bottom = box
+    draw, image, edge = ImageDraw.Draw(canvas), tile.image, (left, top, right - 1, bottom - 1)
+    draw.rectangle(edge, "#f6f8fa")
+    canvas.paste(image, ((left + right - image.width) // 2, (top + bottom - image.height) // 2))
     if tile.frame is not None:
-        draw.rectangle((left, top, left + side - 1, top + side - 1), outline=tile.frame, width=4)
+        draw.rectangle(edge, outline=tile.frame, width=4)
     for number, (text, colour) in enumerate(tile.lines[:_MOST_LINES]):
-        y = top + side + 2 + number * line_height(_LINE)
-        draw.text((left, y), fit(text, _LINE, side), colour, face(_LINE))
+        y = bottom + 2 + number * line_height(_LINE)
+        draw.text((left, y), fit(text, _LINE, right - left), colour, face(_LINE))
