@@ -43,9 +43,19 @@ export const Resources = z
     gpus: z
       .int()
       .min(0)
-      .max(1)
+      .max(16)
       .optional()
-      .describe("GPUs for the training: 0 or 1. Default 0: train on the CPU."),
+      .describe(
+        "GPUs of each node. One process for each trains on its share of every batch. Default 0: train on the CPU.",
+      ),
+    nodes: z
+      .int()
+      .min(1)
+      .max(64)
+      .optional()
+      .describe(
+        "Pods that train together, each with these resources. batch_size must be a multiple of all processes. Default 1.",
+      ),
     gpuResourceName: text(
       253,
       /^[a-z0-9.-]+\/[A-Za-z0-9._-]+$/,

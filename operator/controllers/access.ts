@@ -32,6 +32,8 @@ export const clusterAccess: readonly Access[] = [
   { apiGroup: "", resource: "events", verbs: ["list"] },
   // The claim deeptrain-store of each namespace: used if there, else created, never changed or deleted.
   { apiGroup: "", resource: "persistentvolumeclaims", verbs: ["get", "create"] },
+  // The headless one by which the pods of several nodes find one another.
+  { apiGroup: "", resource: "services", verbs: ["get", "create"] },
   { apiGroup: "events.k8s.io", resource: "events", verbs: ["create", "patch"] },
   { apiGroup: "authentication.k8s.io", resource: "tokenreviews", verbs: ["create"] },
 ];

@@ -16,6 +16,7 @@ export const modelVersions = resource(GROUP, VERSION, "ModelVersion", "modelvers
 export const jobs = resource("batch", "v1", "Job", "jobs");
 export const pods = resource("", "v1", "Pod", "pods");
 export const claims = resource("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims");
+export const services = resource("", "v1", "Service", "services");
 export const coreEvents = resource("", "v1", "Event", "events");
 
 /** An object as its schema reads it; metadata as the API server sent them. */

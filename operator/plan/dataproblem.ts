@@ -4,6 +4,7 @@ import type { DatasetReport } from "../../api/dataset.ts";
 import type { DeepModel } from "../../api/deepmodel.ts";
 import type { ResolvedHyperparameters } from "../../api/resolve.ts";
 import type { TemplateRevision } from "../../api/template.ts";
+import { processesOf } from "./placement.ts";
 import type { Problem } from "./specproblem.ts";
 import type { ResolvedSpec } from "./wantedinputs.ts";
 
@@ -24,6 +25,28 @@ export const trainItems = (
   return data.concepts.reduce((sum, { name, train }) => sum + (names.has(name) ? train : 0), 0);
 };
 
+/** What makes the resources useless for the batch. */
+const batchProblem = (
+  { resources }: DeepModel["spec"],
+  { type }: TemplateRevision,
+  batchSize: number,
+): Problem | undefined => {
+  const processes = processesOf(resources);
+  if (processes > 1 && type === "context-based-classifier") {
+    return {
+      reason: "HyperparameterInvalid",
+      message: `spec.resources: a ${type} trains in one process, not in ${processes}; set nodes to 1 and gpus to at most 1`,
+    };
+  }
+  const rest = batchSize % processes;
+  if (rest === 0) return undefined;
+  const nearest = [batchSize - rest, batchSize - rest + processes].filter((size) => size > 0);
+  return {
+    reason: "BatchNotDivisible",
+    message: `spec.hyperparameters.batch_size: ${batchSize} cannot be shared evenly by ${processes} processes (gpus x nodes); set it to ${nearest.join(" or ")}`,
+  };
+};
+
 /** The first thing that makes these data useless for this spec. */
 export const dataProblem = (
   { spec }: DeepModel,
@@ -31,6 +54,8 @@ export const dataProblem = (
   { template, hyperparameters }: ResolvedSpec,
 ): Problem | undefined => {
   const { effective } = hyperparameters;
+  const batch = batchProblem(spec, template, effective.batch_size);
+  if (batch !== undefined) return batch;
   const known = new Map(data.concepts.map((concept) => [concept.name, concept]));
   const chosen = spec.concepts ?? [...known.keys()];
   const missing = chosen.find((name) => !known.has(name));

@@ -29,6 +29,7 @@ export const Job = z.object({
   }),
   spec: z.object({
     suspend: z.boolean().optional(),
+    completions: z.number().nullish(),
     template: z.object({
       spec: z.object({
         containers: z.array(z.object({ name: z.string(), image: z.string().optional() })),

@@ -10,8 +10,8 @@ import { condition, isTrue } from "./conditions.ts";
 import { jobPlacement, placementDigest, placementOfJob, threadsOf } from "./placement.ts";
 import { isOwnedBy, msUntil, type Plan } from "./plan.ts";
 import { isFinished } from "./podstate.ts";
-import { storeClaim } from "./store.ts";
-import { trainingJob, trainingJobName } from "./trainingjob.ts";
+import { isOneNode, storeClaim } from "./store.ts";
+import { rendezvousService, trainingJob, trainingJobName } from "./trainingjob.ts";
 import { versionEvents, versionStatus } from "./versionstatus.ts";
 import {
   ownJob,
@@ -136,6 +136,14 @@ const begin = (
     }
     const [refusal] = world.refusals;
     if (refusal !== undefined) return refused(before, refusal);
+    const { gpus, nodes } = wish.placement;
+    if (nodes !== undefined && gpus > 0 && isOneNode(claim, settings.store)) {
+      const outcome = working(
+        "StoreNotShared",
+        `spec.resources.nodes: ${nodes} nodes with GPUs cannot share a store that is mounted on one node; make the claim deeptrain-store ReadWriteMany, or set nodes to 1`,
+      );
+      return { standing: { ...before, outcome }, effects: [], nextMs: REFUSED_AGAIN_MS };
+    }
   }
   const { retryAt: _, ...standing } = before;
   const made =
@@ -165,6 +173,9 @@ const begin = (
     standing: begun,
     effects: [
       ...(claim === undefined ? [storeClaim(version.metadata.namespace, settings.store)] : []),
+      ...(wish.placement.nodes === undefined
+        ? []
+        : [{ verb: "create" as const, object: rendezvousService(version) }]),
       { verb: "create", object: job },
     ],
   };

@@ -12,6 +12,8 @@ export interface Placement {
   cpu: string;
   memory: string;
   gpus: number;
+  /** Pods that train together; absent where it is one. */
+  nodes?: number;
   gpuResourceName: string;
   scheduling: Record<string, unknown>;
   activeDeadlineSeconds?: number;
@@ -23,6 +25,7 @@ export const placementOf = (spec: DeepModelSpec): Placement => ({
   cpu: spec.resources?.cpu ?? "2",
   memory: spec.resources?.memory ?? "4Gi",
   gpus: spec.resources?.gpus ?? 0,
+  ...several(spec.resources?.nodes ?? 1),
   gpuResourceName: spec.resources?.gpuResourceName ?? "nvidia.com/gpu",
   scheduling: { ...spec.scheduling },
   ...(spec.activeDeadlineSeconds === undefined
@@ -31,7 +34,13 @@ export const placementOf = (spec: DeepModelSpec): Placement => ({
   ...(spec.base?.http === undefined ? {} : { baseUrl: spec.base.http.url }),
 });
 
+const several = (nodes: number): Pick<Placement, "nodes"> => (nodes > 1 ? { nodes } : {});
+
 export const placementDigest = (placement: Placement): string => canonicalDigest(placement);
+
+/** Processes that share each batch: one for each GPU, without GPUs one on each node. */
+export const processesOf = (resources: DeepModelSpec["resources"]): number =>
+  Math.max(1, resources?.gpus ?? 0) * (resources?.nodes ?? 1);
 
 /** Threads of PyTorch: whole CPUs, at least one, at most what the run file allows. */
 export const threadsOf = ({ cpu }: Placement): number =>

@@ -3,6 +3,7 @@
 
 import { exitCode, type Reason } from "../../api/reasons.ts";
 import { oneLine } from "./conditions.ts";
+import { decidingPod, gangSize, leadingPod } from "./gang.ts";
 import type { Event, Job, Pod } from "./kubernetes.ts";
 import { later, msUntil } from "./plan.ts";
 import { CONTAINER } from "./trainerpod.ts";
@@ -34,6 +35,8 @@ export interface JobEnd {
   succeeded: boolean;
   deadlineExceeded: boolean;
   outOfMemory: boolean;
+  /** One of several pods was evicted or preempted: all end with it. */
+  disrupted?: boolean;
   /** Absent where the pod was gone before it was read. */
   exitCode?: number;
   /** What the container left as its termination message: its record, or the end of its log where it left none. */
@@ -63,7 +66,7 @@ export const podState = ({ job, pods, events }: Observed): PodState => {
   if (job.spec.suspend === true) {
     return { is: "waiting", reason: "Queued", message: "the Job is suspended by a queue" };
   }
-  const pod = newest(left);
+  const pod = gangSize(job) > 1 ? leadingPod(left, hasStarted) : newest(left);
   if (pod === undefined) {
     const ended = newest(pods);
     // The Job's own condition comes a moment after its pod's end.
@@ -251,8 +254,10 @@ const jobEnd = (job: Job, pods: readonly Pod[]): JobEnd => {
   const complete = jobCondition(job, "Complete");
   const failed = jobCondition(job, "Failed");
   // A disrupted pod was replaced: the last one is the one whose end ended the Job.
-  const pod = newest(pods);
-  const terminated = pod === undefined ? undefined : containerOf(pod)?.state?.terminated;
+  const isGang = gangSize(job) > 1;
+  const endOf = (pod: Pod) => containerOf(pod)?.state?.terminated;
+  const pod = isGang ? decidingPod(pods, endOf) : newest(pods);
+  const terminated = pod === undefined ? undefined : endOf(pod);
   const finishedAt =
     terminated?.finishedAt ??
     job.status?.completionTime ??
@@ -262,6 +267,7 @@ const jobEnd = (job: Job, pods: readonly Pod[]): JobEnd => {
     succeeded: complete !== undefined,
     deadlineExceeded: failed?.reason === "DeadlineExceeded",
     outOfMemory: terminated?.reason === "OOMKilled",
+    ...(isGang && failed !== undefined && pods.some(isDisrupted) ? { disrupted: true } : {}),
     ...(terminated === undefined ? {} : { exitCode: terminated.exitCode }),
     ...(terminated?.message === undefined ? {} : { terminationMessage: terminated.message }),
     ...(failed?.message === undefined
@@ -303,6 +309,9 @@ export const failureOf = (
     const message = `it needed more than its limit of ${asked.memory} memory`;
     return { reason: "OutOfMemory", message, retry: "never" };
   }
+  if (end.disrupted === true) {
+    return { reason: "Preempted", message: "one of its pods had to leave its node", retry: "free" };
+  }
   switch (end.exitCode) {
     case undefined:
       return { reason: "PodLost", message: "its pod is gone without a record", retry: "counted" };
@@ -312,6 +321,14 @@ export const failureOf = (
       return { reason: "InputInvalid", message: "its input is at fault", retry: "never" };
     case exitCode.diverged:
       return { reason: "Diverged", message: "the training diverged", retry: "never" };
+    case exitCode.peerLost:
+      return { reason: "PeerLost", message: "one of its processes is gone", retry: "counted" };
+    case exitCode.rendezvousTimedOut:
+      return {
+        reason: "RendezvousTimedOut",
+        message: "its pods did not all come together in time",
+        retry: "counted",
+      };
     case exitCode.stoppedBySignal:
       return { reason: "Preempted", message: "its pod was stopped", retry: "free" };
     case 137:

@@ -40,6 +40,8 @@ export interface TrainerJob {
   /** nodeSelector, tolerations, priorityClassName, runtimeClassName. */
   scheduling?: Record<string, unknown>;
   activeDeadlineSeconds?: number;
+  /** Several pods that train together, and the headless Service that names them. */
+  gang?: { pods: number; service: string };
   /** ReadWriteOnce: all pods that mount the store go to one node. */
   oneNode: boolean;
 }
@@ -56,8 +58,9 @@ export const trainerJob = (job: TrainerJob, settings: Settings): Manifest => ({
   },
   spec: {
     backoffLimit: 0,
-    completions: 1,
-    parallelism: 1,
+    completions: job.gang?.pods ?? 1,
+    parallelism: job.gang?.pods ?? 1,
+    ...(job.gang === undefined ? {} : { completionMode: "Indexed" }),
     podReplacementPolicy: "Failed",
     ttlSecondsAfterFinished: KEPT_SECONDS,
     ...(job.activeDeadlineSeconds === undefined
@@ -65,7 +68,11 @@ export const trainerJob = (job: TrainerJob, settings: Settings): Manifest => ({
       : { activeDeadlineSeconds: job.activeDeadlineSeconds }),
     podFailurePolicy: {
       rules: [
-        { action: "Ignore", onPodConditions: [{ type: "DisruptionTarget", status: "True" }] },
+        // Of several pods none can go on without the others: all begin again, as the next attempt.
+        {
+          action: job.gang === undefined ? "Ignore" : "FailJob",
+          onPodConditions: [{ type: "DisruptionTarget", status: "True" }],
+        },
         {
           action: "FailJob",
           onExitCodes: {
@@ -74,6 +81,19 @@ export const trainerJob = (job: TrainerJob, settings: Settings): Manifest => ({
             values: [exitCode.inputAtFault, exitCode.diverged],
           },
         },
+        // What ended the other pod decides, not that this one noticed.
+        ...(job.gang === undefined
+          ? []
+          : [
+              {
+                action: "Ignore",
+                onExitCodes: {
+                  containerName: CONTAINER,
+                  operator: "In",
+                  values: [exitCode.peerLost],
+                },
+              },
+            ]),
       ],
     },
     template: podTemplate(job, settings),
@@ -92,6 +112,7 @@ const podTemplate = (job: TrainerJob, settings: Settings) => ({
     restartPolicy: "Never",
     automountServiceAccountToken: false,
     enableServiceLinks: false,
+    ...(job.gang === undefined ? {} : { subdomain: job.gang.service }),
     terminationGracePeriodSeconds: GRACE_SECONDS,
     securityContext: {
       runAsNonRoot: true,

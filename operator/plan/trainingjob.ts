@@ -14,7 +14,7 @@ import { type InspectRun, RunBase, type TrainRun } from "../../api/run.ts";
 import { newestTemplate } from "../../api/templates.ts";
 import { jobPlacement, type Placement, resourceQuantities } from "./placement.ts";
 import type { Manifest, Settings } from "./plan.ts";
-import { ownerReference } from "./plan.ts";
+import { ownerReference, ownLabels } from "./plan.ts";
 import { type StoreMount, type TrainerJob, trainerJob } from "./trainerpod.ts";
 
 export const trainingJobName = (version: string, attempt: number): string =>
@@ -58,6 +58,15 @@ export const trainingJob = (inputs: AttemptInputs, settings: Settings): Manifest
     output: podPath.output,
     threads: inputs.threads,
     gpus: placement.gpus,
+    ...(placement.nodes === undefined
+      ? {}
+      : {
+          nodes: placement.nodes,
+          rendezvous: {
+            host: `${trainingJobName(metadata.name, inputs.attempt)}-0.${metadata.name}`,
+            port: RENDEZVOUS_PORT,
+          },
+        }),
   };
   return trainerJob(
     {
@@ -77,12 +86,39 @@ export const trainingJob = (inputs: AttemptInputs, settings: Settings): Manifest
         ...derivedMounts(version),
       ],
       resources: resourceQuantities(placement),
+      ...(placement.nodes === undefined
+        ? {}
+        : { gang: { pods: placement.nodes, service: metadata.name } }),
       ...(placement.activeDeadlineSeconds === undefined
         ? {}
         : { activeDeadlineSeconds: placement.activeDeadlineSeconds }),
     },
     settings,
   );
+};
+
+/** Where PyTorch's processes meet by custom. */
+const RENDEZVOUS_PORT = 29500;
+
+/** Gives the pods of a version's attempts their names, before any is ready: they meet by them. */
+export const rendezvousService = ({ metadata, spec }: ModelVersion): Manifest => {
+  const selector = { [label.version]: metadata.name, [label.task]: "train" };
+  return {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: {
+      name: metadata.name,
+      namespace: metadata.namespace,
+      labels: ownLabels({ [label.model]: spec.model.name, [label.version]: metadata.name }),
+      ownerReferences: [ownerReference("ModelVersion", metadata)],
+    },
+    spec: {
+      clusterIP: "None",
+      publishNotReadyAddresses: true,
+      selector: ownLabels(selector),
+      ports: [{ name: "rendezvous", port: RENDEZVOUS_PORT }],
+    },
+  };
 };
 
 export const inspectJob = (inputs: AttemptInputs, settings: Settings): Manifest => {

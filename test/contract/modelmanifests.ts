@@ -243,9 +243,19 @@ export const refusedModels: ManifestCase[] = [
     refused: "spec.resources.gpus",
   },
   {
-    name: "more gpus than one",
-    manifest: model({ resources: { gpus: 2 } }),
+    name: "more gpus than a node has",
+    manifest: model({ resources: { gpus: 17 } }),
     refused: "spec.resources.gpus",
+  },
+  {
+    name: "no node",
+    manifest: model({ resources: { nodes: 0 } }),
+    refused: "spec.resources.nodes",
+  },
+  {
+    name: "more nodes than 64",
+    manifest: model({ resources: { nodes: 65 } }),
+    refused: "spec.resources.nodes",
   },
   {
     name: "cpu that is no quantity",

@@ -112,6 +112,7 @@ const modelChanges: Record<string, Change<DeepModelSpec>> = {
   "spec.datasetRef.name": [{}, { datasetRef: { name: "others" } }],
   "spec.concepts[]": [{}, { concepts: ["dog", "cat"] }],
   "spec.resources.gpus": [{}, { resources: { gpus: 1 } }],
+  "spec.resources.nodes": [{}, { resources: { nodes: 2 } }],
   "spec.resources.gpuResourceName": [
     { resources: { gpus: 1 } },
     { resources: { gpus: 1, gpuResourceName: "amd.com/gpu" } },

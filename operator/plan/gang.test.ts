@@ -1,0 +1,234 @@
+import { describe, expect, test } from "vitest";
+import { RunFile } from "../../api/run.ts";
+import { Job, Pod } from "./kubernetes.ts";
+import { placementOf } from "./placement.ts";
+import { failureOf, podState } from "./podstate.ts";
+import { model, settings, T0, version } from "./testing/gen.ts";
+import { CONTAINER } from "./trainerpod.ts";
+import { rendezvousService, trainingJob } from "./trainingjob.ts";
+
+const meta = (name: string, labels = {}) => ({
+  name,
+  namespace: "shop",
+  uid: `uid-${name}`,
+  resourceVersion: "1",
+  creationTimestamp: T0,
+  labels,
+});
+
+const job = (ended?: "Complete" | "Failed"): Job =>
+  Job.parse({
+    metadata: meta("pets-v1-a1"),
+    spec: { completions: 3, template: { spec: { containers: [{ name: CONTAINER }] } } },
+    ...(ended === undefined ? {} : { status: { conditions: [{ type: ended, status: "True" }] } }),
+  });
+
+/** `end`: exit code and the second at which it ended; absent: it runs; `waits`: it has no node. */
+const pod = (index: number, end?: [code: number, second: number] | "waits", evicted = false): Pod =>
+  Pod.parse({
+    metadata: meta(`pets-v1-a1-${index}`, {
+      "batch.kubernetes.io/job-completion-index": String(index),
+    }),
+    spec: { nodeName: `node-${index}` },
+    status: {
+      phase: end === undefined ? "Running" : end === "waits" ? "Pending" : "Failed",
+      conditions: [
+        ...(end === "waits"
+          ? [{ type: "PodScheduled", status: "False", reason: "Unschedulable", message: "full" }]
+          : []),
+        ...(evicted ? [{ type: "DisruptionTarget", status: "True" }] : []),
+      ],
+      containerStatuses:
+        end === "waits"
+          ? []
+          : [
+              {
+                name: CONTAINER,
+                state:
+                  end === undefined
+                    ? { running: {} }
+                    : {
+                        terminated: {
+                          exitCode: end[0],
+                          finishedAt: new Date(Date.parse(T0) + end[1] * 1000).toISOString(),
+                          message: `record of ${index}`,
+                          ...(end[0] === 137 ? { reason: "OOMKilled" } : {}),
+                        },
+                      },
+              },
+            ],
+    },
+  });
+
+const failed = (pods: Pod[]) => {
+  const state = podState({ job: job("Failed"), pods, events: [] });
+  if (state.is !== "ended") throw new Error(state.is);
+  const failure = failureOf(state.end, { memory: "4Gi", crash: "TrainingFailed" });
+  return [failure.reason, failure.retry, state.end.terminationMessage];
+};
+
+describe("pods that train together", () => {
+  test("wait as long as one of them does, and run as pod 0", () => {
+    expect(podState({ job: job(), pods: [pod(2, "waits"), pod(0), pod(1)], events: [] })).toEqual({
+      is: "waiting",
+      reason: "Unschedulable",
+      message: "no node takes the pod: full",
+    });
+    expect(podState({ job: job(), pods: [pod(2), pod(0), pod(1)], events: [] })).toMatchObject({
+      is: "running",
+      pod: { node: "node-0" },
+    });
+  });
+
+  test("end with the record of pod 0", () => {
+    const pods = [pod(1, [0, 1]), pod(0, [0, 2]), pod(2, [0, 3])];
+    const state = podState({ job: job("Complete"), pods, events: [] });
+    expect(state).toMatchObject({
+      is: "ended",
+      end: { succeeded: true, terminationMessage: "record of 0" },
+    });
+  });
+
+  test.each([
+    [
+      "a crash before those that noticed",
+      [
+        [44, 1],
+        [1, 2],
+        [44, 3],
+      ],
+      "TrainingFailed",
+      "counted",
+      1,
+    ],
+    [
+      "the first crash of two",
+      [
+        [1, 5],
+        [44, 3],
+        [1, 2],
+      ],
+      "TrainingFailed",
+      "counted",
+      2,
+    ],
+    [
+      "want of memory",
+      [
+        [44, 1],
+        [137, 1],
+        [44, 1],
+      ],
+      "OutOfMemory",
+      "never",
+      1,
+    ],
+    [
+      "divergence, of which all tell",
+      [
+        [43, 2],
+        [43, 1],
+        [43, 3],
+      ],
+      "Diverged",
+      "never",
+      1,
+    ],
+    [
+      "a peer that left nothing",
+      [
+        [44, 2],
+        [143, 1],
+        [143, 3],
+      ],
+      "PeerLost",
+      "counted",
+      0,
+    ],
+    [
+      "pods that never met",
+      [
+        [45, 2],
+        [143, 1],
+        [143, 3],
+      ],
+      "RendezvousTimedOut",
+      "counted",
+      0,
+    ],
+    [
+      "SIGTERM to all",
+      [
+        [143, 2],
+        [143, 1],
+        [143, 3],
+      ],
+      "Preempted",
+      "free",
+      1,
+    ],
+  ] as [string, [number, number][], string, string, number][])(
+    "fail by the first reason: %s",
+    (_, ends, reason, retry, who) => {
+      expect(failed(ends.map((end, index) => pod(index, end)))).toEqual([
+        reason,
+        retry,
+        `record of ${who}`,
+      ]);
+    },
+  );
+
+  test("are preempted as one, whatever the others made of it", () => {
+    expect(failed([pod(0, [44, 1]), pod(1, [143, 2], true), pod(2, [44, 3])])[0]).toBe("Preempted");
+  });
+});
+
+describe("the Job of several nodes", () => {
+  const inputs = {
+    version: version(),
+    attempt: 2,
+    placement: placementOf({ ...model().spec, resources: { gpus: 4, nodes: 3 } }),
+    threads: 8,
+    oneNode: false,
+  };
+  const made = trainingJob(inputs, settings) as unknown as {
+    spec: {
+      podFailurePolicy: { rules: { action: string; onExitCodes?: { values: number[] } }[] };
+      template: { metadata: { annotations: Record<string, string> }; spec: object };
+    };
+  };
+
+  test("is indexed, gives up as a whole, and its pods find pod 0", () => {
+    expect(made.spec).toMatchObject({
+      completionMode: "Indexed",
+      completions: 3,
+      parallelism: 3,
+      backoffLimit: 0,
+      template: { spec: { subdomain: "pets-v1" } },
+    });
+    const { rules } = made.spec.podFailurePolicy;
+    expect(rules.map(({ action, onExitCodes }) => [action, onExitCodes?.values])).toEqual([
+      ["FailJob", undefined],
+      ["FailJob", [42, 43]],
+      ["Ignore", [44]],
+    ]);
+    const text = made.spec.template.metadata.annotations["deeptrain.dev/run"] ?? "";
+    expect(RunFile.parse(JSON.parse(text))).toMatchObject({
+      gpus: 4,
+      nodes: 3,
+      rendezvous: { host: "pets-v1-a2-0.pets-v1", port: 29500 },
+    });
+  });
+
+  test("has a headless Service that the version owns and that names pods before they are ready", () => {
+    expect(rendezvousService(version())).toMatchObject({
+      kind: "Service",
+      metadata: { name: "pets-v1", ownerReferences: [{ kind: "ModelVersion", name: "pets-v1" }] },
+      spec: {
+        clusterIP: "None",
+        publishNotReadyAddresses: true,
+        selector: { "deeptrain.dev/version": "pets-v1", "deeptrain.dev/task": "train" },
+      },
+    });
+  });
+});
