@@ -77,6 +77,27 @@ describe("data that cannot train a template", () => {
       /6 anchors x 4 x 342.*at most 341/,
     ],
     [
+      "a batch that three processes cannot share",
+      asking(resnet, {}, { resources: { nodes: 3 } }),
+      report(),
+      "BatchNotDivisible",
+      /batch_size: 64 cannot be shared evenly by 3 processes.*63 or 66/,
+    ],
+    [
+      "nodes with GPUs, of which each has a process",
+      asking(resnet, { batch_size: 12 }, { resources: { nodes: 2, gpus: 4 } }),
+      report(),
+      "BatchNotDivisible",
+      /by 8 processes.*8 or 16/,
+    ],
+    [
+      "a head in several processes",
+      asking(linear, {}, { resources: { nodes: 2 } }),
+      report(),
+      "HyperparameterInvalid",
+      /spec.resources: .*one process/,
+    ],
+    [
       "fewer items than a batch",
       asking(arcface),
       report("a", { cat: 20, dog: 20 }),

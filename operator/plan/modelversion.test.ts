@@ -886,3 +886,30 @@ describe("cure and retry", () => {
     expect(plan.status.attempts?.map(({ number }) => number)).toEqual([2, 3, 4, 5, 6, 7, 8, 9]);
   });
 });
+
+describe("several nodes", () => {
+  const several = (resources: object, accessModes = ["ReadWriteMany"]) =>
+    planned(
+      world({
+        model: wanting({ spec: { resources } }),
+        claim: { ...claim, spec: { accessModes } },
+      }),
+    );
+
+  test("their Service comes before their Job", () => {
+    expect(effects(several({ nodes: 2, gpus: 4 }))).toEqual([
+      "create pets-v1",
+      "create pets-v1-a1",
+    ]);
+    expect(effects(several({ gpus: 4 }))).toEqual(["create pets-v1-a1"]);
+  });
+
+  test("with GPUs they need a store that all nodes can mount", () => {
+    const refused = several({ nodes: 2, gpus: 1 }, ["ReadWriteOnce"]);
+    expect(refused.effects).toEqual([]);
+    expect(ready(refused)).toBe("Unknown StoreNotShared");
+    expect(message(refused)).toMatch(/spec.resources.nodes.*ReadWriteMany/);
+    // Without GPUs all pods go to one node, where such a store does.
+    expect(effects(several({ nodes: 2 }, ["ReadWriteOnce"]))).toHaveLength(2);
+  });
+});
