@@ -72,7 +72,7 @@ def mistake_files(
     title = f"Mistakes: {len(mistakes):,} of {len(scores):,} items"
     if len(tiles) < len(mistakes):
         title = f"The {len(tiles)} worst of {len(mistakes):,} mistakes in {len(scores):,} items"
-    note = "Black: what it shows. Red: what was predicted, with its score."
+    note = "Black: what it shows. Red: what was predicted. Each with its score."
     if not exclusive:
         note = "Black: what it shows. Red: the concept that is wrong. Its score counts from 0.5 up."
     head = {"items": len(scores), "mistakes": len(mistakes)}
