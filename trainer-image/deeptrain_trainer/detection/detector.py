@@ -35,68 +35,79 @@ class Detector(BasedModel):
 
 @dataclass(frozen=True)
 class Architecture:
-    """`head` takes the number of concepts and of sets of box regressors at each anchor."""
+    """`head` takes the number of levels beyond the base's, of concepts, and of sets of box regressors per anchor."""
 
     base: Callable[[int], nn.Module]
-    head: Callable[[int, int], nn.Module]
-    strides: tuple[int, ...]
+    head: Callable[[int, int, int], nn.Module]
     shapes: AnchorShapes
     recipe: Recipe
     # Whether training images are enlarged up to twofold too.
     crops: bool
+    least_extra: int = 1
 
 
-_SHAPES = AnchorShapes(octaves(3.0))
+# The smallest side, 20 pixels, is for 320 what RetinaNet's 32 is for 512.
+_SHAPES = AnchorShapes(octaves(2.5))
 _COCO_SHAPES = AnchorShapes(octaves(4.0))
-_SSD_SHAPES = AnchorShapes((3.0, 3.0 * 2**0.5))
+_SSD_SHAPES = AnchorShapes((2.5, 2.5 * 2**0.5))
 _ADAMW = Recipe("AdamW", weight_decay=0.02, clip_norm=10.0)
 _SGD = Recipe("SGD", weight_decay=1e-4, clip_norm=10.0)
+# From this image_size on there is one level more.
+_LARGE = 512
 _LITE0, _RESNET50 = EfficientNetLite0Maps.WIDTHS, ResNet50Maps.WIDTHS
 
 ARCHITECTURES = {
     "visual-detector/retinanet-efficientnet-lite0": Architecture(
         EfficientNetLite0Maps,
-        lambda concepts, regressors: RetinaNet(
-            _LITE0, 96, 1, 2, _SHAPES.count, concepts, regressors
+        lambda extra, concepts, regressors: RetinaNet(
+            _LITE0, 96, extra, 2, _SHAPES.count, concepts, regressors
         ),
-        (8, 16, 32, 64),
         _SHAPES,
         _ADAMW,
         crops=False,
     ),
     "visual-detector/ssdlite-efficientnet-lite0": Architecture(
         EfficientNetLite0Maps,
-        lambda concepts, regressors: SSDLite(
-            _LITE0, 96, 1, _SSD_SHAPES.count, concepts, regressors
+        lambda extra, concepts, regressors: SSDLite(
+            _LITE0, 96, extra, _SSD_SHAPES.count, concepts, regressors
         ),
-        (8, 16, 32, 64),
         _SSD_SHAPES,
         _ADAMW,
         crops=True,
     ),
     "visual-detector/retinanet-resnet50": Architecture(
         ResNet50Maps,
-        lambda concepts, regressors: RetinaNet(
-            _RESNET50, 256, 2, 4, _COCO_SHAPES.count, concepts, regressors
+        lambda extra, concepts, regressors: RetinaNet(
+            _RESNET50, 256, extra, 4, _COCO_SHAPES.count, concepts, regressors
         ),
-        (8, 16, 32, 64, 128),
         _COCO_SHAPES,
         _SGD,
         crops=False,
+        least_extra=2,
     ),
 }
 
 
+def build_for(template: str, image_size: int, concepts: int, regressors: int) -> Detector:
+    """A detector with random weights. `regressors`: 1, or as many as concepts."""
+    architecture = ARCHITECTURES[template]
+    # Anchors of the coarsest level must be as large as the picture, or nearly.
+    extra = max(architecture.least_extra, 2 if image_size >= _LARGE else 1)
+    strides = [8 * 2**level for level in range(3 + extra)]
+    return Detector(
+        architecture.base(image_size),
+        architecture.head(extra, concepts, regressors),
+        anchor_boxes(image_size, strides, architecture.shapes),
+    )
+
+
 def build_detector(run: TrainRun) -> Detector:
     """The model as training begins: seeded random weights, then the base's weights where there is one."""
-    architecture, hyperparameters = ARCHITECTURES[run.template], run.hyperparameters
-    concepts = len(run.concepts)
+    hyperparameters, concepts = run.hyperparameters, len(run.concepts)
     regressors = concepts if hyperparameters.use_perclass_regression else 1
     seed_initialisation(run.seed)
-    base = architecture.base(hyperparameters.image_size)
-    head = architecture.head(concepts, regressors)
-    anchors = anchor_boxes(hyperparameters.image_size, architecture.strides, architecture.shapes)
-    model = Detector(base, head, anchors)
+    model = build_for(run.template, hyperparameters.image_size, concepts, regressors)
+    base, head = model.base, model.head
     load_base_into(base, run.base)
     if run.base.id in ("model", "http"):
         _load_head(head, base_tensors(run.base), regressors)

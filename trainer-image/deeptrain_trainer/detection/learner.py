@@ -11,6 +11,7 @@ from ..artifact import document
 from ..augment import to_planes
 from ..data import open_data, validation_sample
 from ..device import Device
+from ..distributed import normaliser
 from ..export import PARITY_IMAGES
 from ..figures.boxes import PredictedBoxes, box_mistake_files
 from ..figures.concepts import concept_files
@@ -91,7 +92,7 @@ class DetectorLearner:
         with self.device.autocast():
             predicted = self.model(images)
         total, positives = detection_loss(predicted.float(), self.model.anchors, moved)
-        return total / positives
+        return total / normaliser(positives)
 
     @torch.no_grad()
     def validate(self) -> Validation:
@@ -111,7 +112,8 @@ class DetectorLearner:
             transforms = self.validation.transforms(indices)
             boxes = suppressed(predicted, anchors, transforms, EVALUATION_SCORE_THRESHOLD)
             found += _in_pixels(boxes, self.validation.sides(indices))
-        return Validation(self._metrics(found, self.validation).values, total / positives)
+        values = self._metrics(found, self.validation).values
+        return Validation(values, total / max(1.0, positives))
 
     def export(self) -> dict[str, bytes]:
         """`preprocess.onnx`, `model.onnx` and `parity.json`."""

@@ -30,9 +30,9 @@ class Predictions:
 
 
 def detection_loss(predicted: Predictions, anchors: Tensor, truth: Truth) -> tuple[Tensor, Tensor]:
-    """The summed loss of the batch, and the number of its positive anchors, at least 1, to divide it by.
+    """The summed loss of the batch, and the number of its positive anchors, which may be 0, to divide it by.
 
-    They are apart so that several processes can divide by the number of all.
+    They are apart so that several processes can divide by the number of all (distributed.normaliser).
     """
     matched = match(anchors, truth)
     image, anchor = torch.nonzero(matched >= 0, as_tuple=True)
@@ -46,7 +46,7 @@ def detection_loss(predicted: Predictions, anchors: Tensor, truth: Truth) -> tup
     deltas = predicted.deltas[image, anchor, regressor]
     target = encode(truth.boxes[image, box], anchors[anchor])
     total = total + F.smooth_l1_loss(deltas, target, reduction="sum", beta=SMOOTH_L1_BETA)
-    return total, predicted.logits.new_tensor(max(1, len(box)))
+    return total, predicted.logits.new_tensor(len(box))
 
 
 def focal_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -9,8 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from deeptrain_trainer.detection.anchors import anchor_boxes
-from deeptrain_trainer.detection.detector import ARCHITECTURES, Detector
+from deeptrain_trainer.detection.detector import Detector, build_for
 from deeptrain_trainer.detection.graph import (
     Boxes,
     RunDetector,
@@ -32,12 +31,8 @@ TRANSFORMS = np.tile(np.array([1 / 64, 1 / 48, 1 / 64, 1 / 48], np.float32), (5,
 def detector() -> Detector:
     """SSDLite with a set of regressors for each concept, and answers far from each other."""
     torch.manual_seed(0)
-    architecture = ARCHITECTURES["visual-detector/ssdlite-efficientnet-lite0"]
-    model = Detector(
-        architecture.base(SIZE),
-        architecture.head(len(CONCEPTS), len(CONCEPTS)),
-        anchor_boxes(SIZE, architecture.strides, architecture.shapes),
-    )
+    template = "visual-detector/ssdlite-efficientnet-lite0"
+    model = build_for(template, SIZE, len(CONCEPTS), len(CONCEPTS))
     with torch.no_grad():
         for outputs in (model.head.concept_outputs, model.head.box_outputs):
             for predictor in outputs:
