@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from conftest import CONCEPTS, RunFile
 from contract import assert_record
+from detection.shapes import detector_run, stored_shapes
 from safetensors.torch import load_file
 from stored import train_run
 from test_models import LITE0
@@ -150,6 +151,7 @@ RUNS: dict[str, Json] = {
     "frozen base with dropout": LITE0 | {"base_gradient_multiplier": 0},
     "AdamW, clipping, softmax and stochastic depth": CONVNEXT,
 }
+DETECTOR = "a detector, whose processes see different numbers of boxes"
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +163,8 @@ def stepped(dataset: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
         train_run(dataset, folder, CONCEPTS, nodes=2, rendezvous=rendezvous, **changes)
         for changes in RUNS.values()
     ]
+    shapes = stored_shapes(folder, {"train": 24, "validation": 2})
+    runs.append(detector_run(shapes, folder, nodes=2))
     (folder / "runs.json").write_text(json.dumps(runs))
     started = [
         subprocess.Popen([sys.executable, "-c", STEPPER, str(folder), *map(str, (nodes, i, STEPS))])
@@ -171,7 +175,9 @@ def stepped(dataset: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
     return folder
 
 
-@pytest.mark.parametrize("number", [pytest.param(n, id=name) for n, name in enumerate(RUNS)])
+@pytest.mark.parametrize(
+    "number", [pytest.param(n, id=name) for n, name in enumerate([*RUNS, DETECTOR])]
+)
 def test_two_processes_equal_one_at_the_same_batch(stepped: Path, number: int) -> None:
     alone, shared = (load_file(stepped / f"weights-{n}-{number}.safetensors") for n in (1, 2))
     different = {
