@@ -160,7 +160,7 @@ def test_flips_are_drawn_for_each_image_of_each_pass(prepared: Prepared) -> None
     flipped, kept = prepared(), prepared(average_horizontal_flips=False)
     first, second = (learner_of(t).load_batch(0) for t in (flipped, kept))
     assert np.array_equal(first[3], second[3])
-    assert float(flipped.learner.loss(first)) != float(kept.learner.loss(second))
+    assert flipped.learner.loss(first).item() != kept.learner.loss(second).item()
 
 
 def test_a_batch_is_a_function_of_its_step(prepared: Prepared) -> None:
