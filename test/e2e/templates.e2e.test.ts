@@ -60,8 +60,8 @@ describe("templates beside the classifier", () => {
       hyperparameters: {
         image_size: 256,
         batch_size: 8,
-        num_epochs: 8,
-        test_freq: 4,
+        num_epochs: 5,
+        test_freq: 5,
         ...hyperparameters,
       },
       resources: { cpu: "2", memory: "3Gi" },
