@@ -83,12 +83,15 @@ def open_embeddings(
         "items": hashlib.sha256(b"".join(item.sha256 for item in items)).hexdigest(),
     }
     try:
-        return _load(folder, identity)
+        found = _load(folder, identity)
+        log({"type": "embeddings-found", "items": len(found.vectors)})
+        return found
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError) as error:
         log({"type": "embeddings-damaged", "path": str(folder), "problem": str(error)})
     pixels = Pixels(dataset, items, Preprocess(size), run.threads, 0, check_stop)
+    log({"type": "embeddings-begun", "items": len(items)})
     _make(folder, identity, _Source(base_graph(run.base), size, pixels, run.threads, check_stop))
     return _load(folder, identity)
 
