@@ -1,12 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { efficientnetLite0 } from "../../api/bases.ts";
-import type { BaseSpec, DeepModel, DeepModelSpec } from "../../api/deepmodel.ts";
+import type { Dataset } from "../../api/dataset.ts";
+import type { BaseSpec, DeepModel, DeepModelSpec, DeepModelStatus } from "../../api/deepmodel.ts";
 import type { ModelVersion, ModelVersionSpec } from "../../api/modelversion.ts";
 import { newestTemplate } from "../../api/templates.ts";
 import { type BaseWorld, wantedBase } from "./base.ts";
 import { condition } from "./conditions.ts";
 import { type ModelWorld, planDeepModel } from "./deepmodel.ts";
-import { trained, world } from "./testing/deepmodelstates.ts";
+import { trained, training, world } from "./testing/deepmodelstates.ts";
 import { baseVersion, digestOf, model, readyDataset, report, T0 } from "./testing/gen.ts";
 import { brokenInvariants } from "./testing/invariants.ts";
 
@@ -23,6 +24,8 @@ const conditionsOf = (ready: string, reason: string, others: string[] = []) =>
     observedGeneration: 1,
     lastTransitionTime: T0,
   }));
+
+const working = conditionsOf("Unknown", "Training", ["Reconciling"]);
 
 /** The DeepModel `backbone`, ready with its first version. */
 const backbone = (
@@ -100,7 +103,6 @@ describe("where the weights begin", () => {
   });
 
   const failed = conditionsOf("False", "OutOfMemory", ["Stalled"]);
-  const working = conditionsOf("Unknown", "Training", ["Reconciling"]);
 
   test.each<[string, BaseWorld, BaseSpec, string, RegExp]>([
     ["no such model", from([], []), onBackbone, "BaseNotFound", /modelRef\.name.*backbone/],
@@ -336,6 +338,96 @@ describe("a model on a model", () => {
     expect(settled.effects).toEqual([]);
     expect(settled.status.readyVersion).toBe("pets-v2");
     expect(condition(settled.status, "Retrained")?.reason).toBe("RetrainPending");
+  });
+
+  describe("a base that is busy, where only data are listed", () => {
+    const busy = from(
+      [backbone({ readyVersion: "backbone-v2", conditions: working })],
+      newer.versions,
+    );
+    const retrained = (plan: { status: DeepModelStatus }) => {
+      const { status, reason } = condition(plan.status, "Retrained") ?? {};
+      return `${status} ${reason}`;
+    };
+    /** What is planned once the same has been wanted for long enough. */
+    const steady = (dataset: Dataset, base: BaseWorld, spec: Partial<DeepModelSpec> = {}) => {
+      const first = planned(world({ model: tuned(spec, status), versions, base, dataset }));
+      const since = { ...first.status, wantedSince: T0 };
+      return planned(world({ model: tuned(spec, since), versions, base, dataset }));
+    };
+    /** Its next import was not looked at yet. */
+    const changing = (letter: string, given: Partial<Dataset["metadata"]> = {}): Dataset => {
+      const { metadata, ...rest } = readyDataset(report(letter));
+      return { ...rest, metadata: { ...metadata, generation: 2, ...given } };
+    };
+
+    test.each([
+      ["trained", trained(1, made), "True Trained"],
+      ["in training", training(1, made), "Unknown Training"],
+    ])("a version that is %s stays wanted, also once the base is gone", (_, version, ready) => {
+      const { readyVersion: _r, ...before } = status;
+      const plan = planned(world({ model: tuned({}, before), versions: [version], base: busy }));
+      expect([plan.effects, plan.status.wantedVersion]).toEqual([[], "pets-v1"]);
+      const is = condition(plan.status, "Ready");
+      expect(`${is?.status} ${is?.reason}`).toBe(ready);
+      expect(retrained(plan)).toBe("Unknown RetrainPending");
+      const gone = planned(
+        world({ model: tuned({}, plan.status), versions: [version], base: from([], []) }),
+      );
+      expect(gone.status.wantedVersion).toBe("pets-v1");
+      expect(condition(gone.status, "Ready")?.reason).toBe(is?.reason);
+    });
+
+    test.each([
+      ["with another version", busy],
+      ["with the same version", from([backbone({ conditions: working })])],
+    ])("new data are trained on at once with the base as it was: %s", (_, base) => {
+      expect(created(steady(readyDataset(report("b")), base))).toMatchObject([
+        { number: 2, dataset: { digest: digestOf("b") }, base: { digest: digestOf("1") } },
+      ]);
+    });
+
+    test("data that are about to change are still waited for, and the version stays wanted", () => {
+      const same = steady(changing("a"), busy);
+      expect([same.effects, same.status.wantedVersion]).toEqual([[], "pets-v1"]);
+      const other = steady(changing("b"), busy);
+      expect(other.effects).toEqual([]);
+      expect(other.status.wantedVersion).toBeUndefined();
+    });
+
+    test("the word to retrain is kept until it is not busy, and the version stays wanted", () => {
+      const told = (before: object) => tuned({}, before, { "deeptrain.dev/retrain": "1" });
+      const plan = planned(world({ model: told(status), versions, base: busy }));
+      expect([plan.effects, plan.status.wantedVersion]).toEqual([[], "pets-v1"]);
+      expect(plan.status.lastHandledRetrain).toBeUndefined();
+      expect(retrained(plan)).toBe("Unknown RetrainPending");
+      expect(condition(plan.status, "Retrained")?.message).toMatch(/backbone is about to change/);
+      const since = { ...plan.status, wantedSince: T0 };
+      const after = planned(world({ model: told(since), versions, base: newer }));
+      expect(created(after)).toMatchObject([{ number: 2, base: { digest: digestOf("2") } }]);
+      expect(after.status.lastHandledRetrain).toBe("1");
+    });
+
+    test("listed, or without a version that answers, it is waited for", () => {
+      const listed = tuned({ retrainOn: ["data", "base"] }, { ...status, wantedSince: T0 });
+      for (const given of [
+        { model: listed, versions },
+        { model: tuned(), versions: [] },
+      ]) {
+        const plan = planned(world({ ...given, base: busy }));
+        expect([plan.effects, plan.status.wantedVersion]).toEqual([[], undefined]);
+      }
+    });
+
+    test("data that are not listed do not block a new base, unless they are being deleted", () => {
+      const spec: Partial<DeepModelSpec> = { retrainOn: ["base"] };
+      expect(created(steady(changing("b"), newer, spec))).toMatchObject([
+        { dataset: { digest: digestOf("a") }, base: { digest: digestOf("2") } },
+      ]);
+      const deleted = changing("b", { deletionTimestamp: T0 });
+      const kept = steady(deleted, newer, spec);
+      expect(kept.effects).toEqual([]);
+    });
   });
 
   test("the base is deleted in use: nothing is taken away", () => {

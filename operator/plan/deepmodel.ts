@@ -8,7 +8,7 @@ import { type BaseUsers, type BaseWorld, baseText, numbersInUse, wantedBase } fr
 import { isTrue } from "./conditions.ts";
 import { deepModelEvents, deepModelStatus } from "./deepmodelstatus.ts";
 import { isComplete, isUsable } from "./gates.ts";
-import { heldBack } from "./heldback.ts";
+import { heldBack, unsettledProblem } from "./heldback.ts";
 import {
   type Effect,
   isOwnedBy,
@@ -194,33 +194,32 @@ const known = (
   world: ModelWorld,
   base: Decision,
   resolved: ResolvedSpec,
-  { inputs, isSettled, waiting }: Known,
+  { inputs, unsettled }: Known,
 ): Choice => {
   const { model } = world;
   const existing = versionOf(base, inputs);
   const fresh = { ...base, ...sinceWhen(world, inputs.inputsHash) };
   if (existing !== undefined) {
     const decision = withRetry(model, { ...fresh, wanted: named(existing) }, existing);
+    const isSettled = unsettledProblem(model, unsettled, false) === undefined;
     return { decision: isSettled ? decision : withoutRetrain(model, decision), effects: [] };
   }
-  if (!isSettled) {
-    const decision = { ...fresh, ...(waiting === undefined ? {} : { waiting }) };
-    return { decision: withoutRetrain(model, decision), effects: [] };
-  }
   const answering = answeringVersion(world, base, resolved);
-  const held =
-    answering === undefined || isRetrainAsked(model)
-      ? undefined
-      : heldBack(model, answering, inputs);
-  if (held === undefined) return anew(world, fresh, inputs, answering);
-  const made = versionOf(base, held.inputs);
-  if (made === undefined) {
-    const mixed = { ...base, ...sinceWhen(world, held.inputs.inputsHash) };
-    return anew(world, mixed, held.inputs, answering);
+  const held = answering && heldBack(model, answering, inputs);
+  const isAsked = isRetrainAsked(model);
+  const waiting = unsettledProblem(model, unsettled, answering !== undefined && !isAsked);
+  const made = held && versionOf(base, held.inputs);
+  if (held !== undefined && made !== undefined && !(isAsked && waiting === undefined)) {
+    // It stays wanted: one that still trains goes on.
+    const pending =
+      isAsked && waiting ? { ...held.pending, message: waiting.message } : held.pending;
+    const decision = { ...fresh, waiting: pending, wanted: named(made) };
+    return { decision: withRetry(model, withoutRetrain(model, decision), made), effects: [] };
   }
-  // It stays wanted: one that still trains goes on.
-  const decision = { ...fresh, waiting: held.pending, wanted: named(made) };
-  return { decision: withRetry(model, decision, made), effects: [] };
+  const next = isAsked || held === undefined ? inputs : held.inputs;
+  const begun = { ...base, ...sinceWhen(world, next.inputsHash) };
+  if (waiting === undefined) return anew(world, begun, next, answering);
+  return { decision: withoutRetrain(model, { ...begun, waiting }), effects: [] };
 };
 
 /** The newest version of these inputs. */

@@ -6,9 +6,7 @@ import { annotation } from "../../api/group.ts";
 import { inputsHash } from "../../api/inputs.ts";
 import type { ModelVersion } from "../../api/modelversion.ts";
 import type { Problem } from "./specproblem.ts";
-import type { Inputs } from "./wantedinputs.ts";
-
-type Change = "data" | "base";
+import type { Change, Inputs, Unsettled } from "./wantedinputs.ts";
 
 export interface HeldBack {
   /** The newest inputs with what must wait as the version has it. */
@@ -22,7 +20,7 @@ export const heldBack = (
   { spec }: ModelVersion,
   newest: Inputs,
 ): HeldBack | undefined => {
-  const listed: readonly Change[] = model.spec.retrainOn ?? ["data"];
+  const listed = listedChanges(model);
   const changes: Change[] = [];
   let content = newest;
   if (!listed.includes("data") && isOtherData(spec, newest)) {
@@ -39,6 +37,20 @@ export const heldBack = (
         inputs: { ...content, inputsHash: inputsHash(content) },
         pending: { reason: "RetrainPending", message: pendingMessage(model, changes) },
       };
+};
+
+const listedChanges = ({ spec }: DeepModel): readonly Change[] => spec.retrainOn ?? ["data"];
+
+/** Why no version can be made yet. A part that is taken as the version before has it need not be settled. */
+export const unsettledProblem = (
+  model: DeepModel,
+  { data, base }: Unsettled,
+  isHeldBack: boolean,
+): Problem | undefined => {
+  const counts = (change: Change) => !isHeldBack || listedChanges(model).includes(change);
+  // On data that are being deleted nothing new is trained, not even as they were.
+  if (data !== undefined && (data.reason === "DatasetNotFound" || counts("data"))) return data;
+  return counts("base") ? base : undefined;
 };
 
 const isOtherData = (spec: Pick<Inputs, "dataset">, newest: Inputs): boolean =>

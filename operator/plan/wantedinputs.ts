@@ -15,8 +15,14 @@ import type { Problem } from "./specproblem.ts";
 /** A version's spec without what makes it one of many. */
 export type Inputs = Omit<ModelVersionSpec, "model" | "number">;
 
+/** What can change outside a model's spec. */
+export type Change = "data" | "base";
+
+/** Why a part is about to change; undefined: it is settled. */
+export type Unsettled = Readonly<Record<Change, Problem | undefined>>;
+
 export type WantedInputs =
-  | { is: "known"; inputs: Inputs; isSettled: boolean; waiting: Problem | undefined }
+  | { is: "known"; inputs: Inputs; unsettled: Unsettled }
   /** The Dataset or the base is not there, or not ready yet. */
   | { is: "unknown"; waiting: Problem }
   /** These data cannot train this spec, or the base cannot be its base. */
@@ -83,12 +89,7 @@ export const wantedInputs = (
     },
     base: base.base,
   });
-  return {
-    is: "known",
-    inputs,
-    isSettled: waiting === undefined && base.isSettled,
-    waiting: waiting ?? base.waiting,
-  };
+  return { is: "known", inputs, unsettled: { data: waiting, base: base.waiting } };
 };
 
 const inputsOf = (
