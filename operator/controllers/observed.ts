@@ -2,13 +2,13 @@
 
 import { Claim, Event, type Job, type Pod } from "../plan/kubernetes.ts";
 import { isOwnedBy } from "../plan/plan.ts";
-import { isFinished, wantsEvents } from "../plan/podstate.ts";
+import { isFinished, lacksPods, wantsEvents } from "../plan/podstate.ts";
 import { coreEvents } from "./kinds.ts";
 import type { Io } from "./shell.ts";
 
 /** Events of the unfinished Jobs and of their pods, where only events can tell why nothing happens. */
 export const eventsOf = async (
-  io: Io,
+  io: { client: Pick<Io["client"], "list">; now: Io["now"] },
   jobs: readonly Job[],
   pods: readonly Pod[],
 ): Promise<Event[]> => {
@@ -16,7 +16,7 @@ export const eventsOf = async (
   for (const job of jobs) {
     const own = pods.filter((pod) => isOwnedBy(pod, job.metadata));
     if (isFinished(job) || !wantsEvents(job, own, io.now())) continue;
-    for (const { metadata } of own.length === 0 ? [job] : own) {
+    for (const { metadata } of lacksPods(job, own) ? [job, ...own] : own) {
       const page = await io.client.list(coreEvents, {
         namespace: metadata.namespace,
         fieldSelector: `involvedObject.uid=${metadata.uid}`,

@@ -1,6 +1,7 @@
 // What the end of an attempt makes of its version: trained, stopped, tried again, or failed.
 
 import type { Attempt } from "../../api/modelversion.ts";
+import type { Reason } from "../../api/reasons.ts";
 import type { Conclusion } from "./attemptend.ts";
 import { BUDGET, backoffAfter } from "./attempts.ts";
 import type { Outcome } from "./conditions.ts";
@@ -77,9 +78,14 @@ const afterStop = (
     reason: wasAsked ? "Starting" : "RetryingAfterFailure",
     message: wasAsked
       ? `attempt ${facts.number + 1} follows attempt ${facts.number}, which was stopped`
-      : `attempt ${facts.number} was stopped from outside; attempt ${facts.number + 1} goes on from its checkpoint at ${later(now, pauseMs)}`,
+      : `${stoppedText(facts, reason)}; attempt ${facts.number + 1} goes on from its checkpoint at ${later(now, pauseMs)}`,
   });
 };
+
+const stoppedText = ({ number }: Attempt, reason: Reason | undefined): string =>
+  reason === "RendezvousTimedOut"
+    ? `the pods of attempt ${number} did not all come together in time`
+    : `attempt ${number} was stopped from outside`;
 
 const again = (
   before: VersionStanding,
@@ -94,9 +100,13 @@ const again = (
   nextMs: Math.max(pauseMs, 1),
 });
 
+/** Stops that the cluster made; those that were asked for are no trouble. */
+const troubles: readonly (Reason | undefined)[] = ["Preempted", "RendezvousTimedOut"];
+
 const failuresInARow = (attempts: readonly Attempt[]): number => {
   const lastGood = attempts.findLastIndex(
-    ({ state, reason }) => state === "Succeeded" || (state === "Stopped" && reason !== "Preempted"),
+    ({ state, reason }) =>
+      state === "Succeeded" || (state === "Stopped" && !troubles.includes(reason)),
   );
   return attempts.length - 1 - lastGood;
 };

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { RunFile } from "../../api/run.ts";
-import { Job, Pod } from "./kubernetes.ts";
+import { Event, Job, Pod } from "./kubernetes.ts";
 import { placementOf } from "./placement.ts";
-import { failureOf, podState } from "./podstate.ts";
-import { model, settings, T0, version } from "./testing/gen.ts";
+import { eventsDueMs, failureOf, podState, wantsEvents } from "./podstate.ts";
+import { at, model, settings, T0, version } from "./testing/gen.ts";
 import { CONTAINER } from "./trainerpod.ts";
 import { rendezvousService, trainingJob } from "./trainingjob.ts";
 
@@ -16,22 +16,32 @@ const meta = (name: string, labels = {}) => ({
   labels,
 });
 
-const job = (ended?: "Complete" | "Failed"): Job =>
+const job = (ended?: "Complete" | "Failed" | "FailureTarget", why = {}): Job =>
   Job.parse({
     metadata: meta("pets-v1-a1"),
     spec: { completions: 3, template: { spec: { containers: [{ name: CONTAINER }] } } },
-    ...(ended === undefined ? {} : { status: { conditions: [{ type: ended, status: "True" }] } }),
+    ...(ended === undefined
+      ? {}
+      : { status: { conditions: [{ type: ended, status: "True", ...why }] } }),
   });
 
+type End = [code: number, second: number] | "waits" | undefined;
+
+const phaseOf = (end: End): string => {
+  if (end === undefined) return "Running";
+  if (end === "waits") return "Pending";
+  return end[0] === 0 ? "Succeeded" : "Failed";
+};
+
 /** `end`: exit code and the second at which it ended; absent: it runs; `waits`: it has no node. */
-const pod = (index: number, end?: [code: number, second: number] | "waits", evicted = false): Pod =>
+const pod = (index: number, end?: End, evicted = false): Pod =>
   Pod.parse({
     metadata: meta(`pets-v1-a1-${index}`, {
       "batch.kubernetes.io/job-completion-index": String(index),
     }),
     spec: { nodeName: `node-${index}` },
     status: {
-      phase: end === undefined ? "Running" : end === "waits" ? "Pending" : "Failed",
+      phase: phaseOf(end),
       conditions: [
         ...(end === "waits"
           ? [{ type: "PodScheduled", status: "False", reason: "Unschedulable", message: "full" }]
@@ -60,8 +70,20 @@ const pod = (index: number, end?: [code: number, second: number] | "waits", evic
     },
   });
 
-const failed = (pods: Pod[]) => {
-  const state = podState({ job: job("Failed"), pods, events: [] });
+const event = (reason: string, message: string): Event =>
+  Event.parse({ involvedObject: {}, reason, message });
+
+/** Has a node since then, but no container. */
+const starting = (index: number, since: number): Pod => ({
+  ...pod(index),
+  status: {
+    phase: "Pending",
+    conditions: [{ type: "PodScheduled", status: "True", lastTransitionTime: at(since) }],
+  },
+});
+
+const failed = (pods: Pod[], why = {}) => {
+  const state = podState({ job: job("Failed", why), pods, events: [] });
   if (state.is !== "ended") throw new Error(state.is);
   const failure = failureOf(state.end, { memory: "4Gi", crash: "TrainingFailed" });
   return [failure.reason, failure.retry, state.end.terminationMessage];
@@ -80,12 +102,69 @@ describe("pods that train together", () => {
     });
   });
 
+  test.each([
+    ["one refused by a quota", [pod(0), pod(2)], "exceeded quota: small", "QuotaExceeded"],
+    ["all refused", [], "exceeded quota: small", "QuotaExceeded"],
+    ["beside one that waits", [pod(0), pod(2, "waits")], "violates PodSecurity", "AdmissionDenied"],
+    ["beside one that is done", [pod(0), pod(1, [0, 3])], "webhook denied", "AdmissionDenied"],
+  ])("do not run while one is missing: %s", (_, pods, why, reason) => {
+    const refusal = `pods "x" is forbidden: ${why}`;
+    const events = [event("FailedCreate", `Error creating: ${refusal}`)];
+    expect(podState({ job: job(), pods, events })).toEqual({
+      is: "waiting",
+      reason,
+      message: `the pod is refused: ${refusal}`,
+    });
+    expect(wantsEvents(job(), pods, at(14))).toBe(false);
+    expect(eventsDueMs(job(), pods, at(14))).toBe(1_000);
+    expect(wantsEvents(job(), pods, at(15))).toBe(true);
+  });
+
+  test("are being created until all are there; what the others say counts until then", () => {
+    expect(podState({ job: job(), pods: [pod(0), pod(2)], events: [] })).toMatchObject({
+      is: "waiting",
+      reason: "Starting",
+    });
+    expect(podState({ job: job(), pods: [pod(0), pod(1, "waits")], events: [] })).toMatchObject({
+      is: "waiting",
+      reason: "Unschedulable",
+    });
+  });
+
+  test("lack none where all are there, or where the Job ends: an old refusal tells nothing", () => {
+    const events = [event("FailedCreate", "Error creating: exceeded quota")];
+    const all = [pod(0), pod(1), pod(2)];
+    const ending: [Job, Pod[]][] = [
+      [job(), all],
+      [job(), [pod(0), pod(1, [1, 5]), pod(2)]],
+      [job("FailureTarget"), [pod(0), pod(2)]],
+    ];
+    for (const [made, pods] of ending) {
+      expect(podState({ job: made, pods, events })).toMatchObject({ is: "running" });
+      expect(wantsEvents(made, pods, at(3600))).toBe(false);
+    }
+  });
+
+  test("have their events read for the one that is furthest behind", () => {
+    const behind = starting(1, 100);
+    const pods = [
+      pod(0),
+      behind,
+      { ...pod(2), metadata: { ...pod(2).metadata, creationTimestamp: at(50) } },
+    ];
+    expect(wantsEvents(job(), pods, at(114))).toBe(false);
+    expect(eventsDueMs(job(), pods, at(114))).toBe(1_000);
+    expect(wantsEvents(job(), pods, at(115))).toBe(true);
+  });
+
   test("end with the record of pod 0", () => {
-    const pods = [pod(1, [0, 1]), pod(0, [0, 2]), pod(2, [0, 3])];
+    // Of Jobs of an earlier release, which made a pod again that had lost its peer.
+    const stale = pod(1, [44, 1]);
+    const pods = [stale, pod(1, [0, 2]), pod(0, [0, 2]), pod(2, [0, 3])];
     const state = podState({ job: job("Complete"), pods, events: [] });
     expect(state).toMatchObject({
       is: "ended",
-      end: { succeeded: true, terminationMessage: "record of 0" },
+      end: { succeeded: true, exitCode: 0, terminationMessage: "record of 0" },
     });
   });
 
@@ -153,7 +232,7 @@ describe("pods that train together", () => {
         [143, 3],
       ],
       "RendezvousTimedOut",
-      "counted",
+      "free",
       0,
     ],
     [
@@ -180,6 +259,31 @@ describe("pods that train together", () => {
 
   test("are preempted as one, whatever the others made of it", () => {
     expect(failed([pod(0, [44, 1]), pod(1, [143, 2], true), pod(2, [44, 3])])[0]).toBe("Preempted");
+  });
+
+  const byRule = (index: number) => ({
+    reason: "PodFailurePolicy",
+    message: `Pod shop/pets-v1-a1-1 has condition DisruptionTarget matching FailJob rule at index ${index}`,
+  });
+
+  test.each([
+    ["its peer noticed", [pod(0, [44, 1])]],
+    ["its peer crashed over it", [pod(0, [1, 1])]],
+    ["no pod is left", []],
+  ])("are preempted where the evicted pod is gone: %s", (_, pods) => {
+    expect(failed(pods, byRule(0)).slice(0, 2)).toEqual(["Preempted", "free"]);
+    expect(failed(pods, byRule(1))[0]).not.toBe("Preempted");
+    expect(failed(pods, { ...byRule(0), reason: "BackoffLimitExceeded" })[0]).not.toBe("Preempted");
+  });
+
+  test.each([
+    [43, "Diverged"],
+    [42, "InputInvalid"],
+  ])("are judged by exit %i although another is evicted: it would come again", (code, reason) => {
+    const evicted = pod(1, [1, 1], true);
+    const verdict = [reason, "never", "record of 0"];
+    expect(failed([pod(0, [code, 2]), evicted, pod(2, [44, 3])])).toEqual(verdict);
+    expect(failed([pod(0, [code, 2])], byRule(0))).toEqual(verdict);
   });
 });
 
@@ -210,7 +314,6 @@ describe("the Job of several nodes", () => {
     expect(rules.map(({ action, onExitCodes }) => [action, onExitCodes?.values])).toEqual([
       ["FailJob", undefined],
       ["FailJob", [42, 43]],
-      ["Ignore", [44]],
     ]);
     const text = made.spec.template.metadata.annotations["deeptrain.dev/run"] ?? "";
     expect(RunFile.parse(JSON.parse(text))).toMatchObject({

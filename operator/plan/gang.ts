@@ -28,12 +28,22 @@ export interface PodEnd {
   finishedAt?: string | null | undefined;
 }
 
+/** What would come out the same in any pod, at any time: nothing that happened beside it excuses it. */
+const verdicts: readonly number[] = [exitCode.inputAtFault, exitCode.diverged];
+
 /** What was done to a pod because of another one, or from outside. */
 const consequences: readonly number[] = [exitCode.peerLost, exitCode.stoppedBySignal];
 
+/** Where all ended well, the pod whose record is that of all: pod 0. Failed pods beside it say nothing. */
+export const reportingPod = (
+  pods: readonly Pod[],
+  endOf: (pod: Pod) => PodEnd | undefined,
+): Pod | undefined =>
+  [...pods].sort(byIndex).find((pod) => endOf(pod)?.exitCode === exitCode.published);
+
 /**
- * The pod by whose end the attempt is judged: pod 0, whose record is that of all, or where they failed the first that
- * did so for a reason of its own.
+ * The pod by whose end a failed attempt is judged: one that found the input or the training at fault, else the first
+ * that failed for a reason of its own, else the first that was ended by another's failure.
  */
 export const decidingPod = (
   pods: readonly Pod[],
@@ -46,7 +56,8 @@ export const decidingPod = (
       return end === undefined || end.exitCode === exitCode.published ? [] : [{ pod, end }];
     })
     .sort((a, b) => ((a.end.finishedAt ?? "") < (b.end.finishedAt ?? "") ? -1 : 1));
+  const verdict = failed.find(({ end }) => verdicts.includes(end.exitCode));
   const own = failed.find(({ end }) => !consequences.includes(end.exitCode));
   const lost = failed.find(({ end }) => end.exitCode === exitCode.peerLost);
-  return (own ?? lost ?? failed[0])?.pod ?? [...pods].sort(byIndex)[0];
+  return (verdict ?? own ?? lost ?? failed[0])?.pod ?? [...pods].sort(byIndex)[0];
 };

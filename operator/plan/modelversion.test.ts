@@ -790,6 +790,35 @@ describe("the end", () => {
       attempts: [{ state: "Stopped", reason: "Preempted" }],
     });
   });
+
+  test("pods that never come together are tried again for ever, ever more slowly", () => {
+    let status: ModelVersionStatus | undefined;
+    const pauses: number[] = [];
+    for (let number = 1; number <= 5; number += 1) {
+      const now = at(1000 * number);
+      const name = `pets-v1-a${number}`;
+      if (status !== undefined) status = planned(world({ status, now })).status;
+      const plan = planned(
+        world({
+          status: status ?? running(),
+          now,
+          jobs: [job(name, { conditions: failed() })],
+          pods: [pod({ job: name, exit: { code: 45 } })],
+        }),
+      );
+      expect(ready(plan)).toBe("Unknown RetryingAfterFailure");
+      expect(message(plan)).toContain("did not all come together in time");
+      expect(condition(plan.status, "Stalled")).toBeUndefined();
+      status = plan.status;
+      pauses.push((Date.parse(status.retryAt ?? "") - Date.parse(now)) / 1000);
+    }
+    expect(pauses).toEqual([10, 60, 300, 300, 300]);
+    expect(status).toMatchObject({ countedAttempts: 0 });
+    expect(status?.attempts?.at(-1)).toMatchObject({
+      state: "Stopped",
+      reason: "RendezvousTimedOut",
+    });
+  });
 });
 
 describe("cure and retry", () => {

@@ -3,7 +3,7 @@
 
 import { exitCode, type Reason } from "../../api/reasons.ts";
 import { oneLine } from "./conditions.ts";
-import { decidingPod, gangSize, leadingPod } from "./gang.ts";
+import { decidingPod, gangSize, leadingPod, reportingPod } from "./gang.ts";
 import type { Event, Job, Pod } from "./kubernetes.ts";
 import { later, msUntil } from "./plan.ts";
 import { CONTAINER } from "./trainerpod.ts";
@@ -66,7 +66,14 @@ export const podState = ({ job, pods, events }: Observed): PodState => {
   if (job.spec.suspend === true) {
     return { is: "waiting", reason: "Queued", message: "the Job is suspended by a queue" };
   }
-  const pod = gangSize(job) > 1 ? leadingPod(left, hasStarted) : newest(left);
+  const pod = leading(job, left);
+  if (gangSize(job) > 1 && lacksPods(job, pods)) {
+    const refused = refusedPod(events);
+    if (refused !== undefined) return refused;
+    if (pod === undefined || hasStarted(pod)) {
+      return { is: "waiting", reason: "Starting", message: "not all of its pods are created yet" };
+    }
+  }
   if (pod === undefined) {
     const ended = newest(pods);
     // The Job's own condition comes a moment after its pod's end.
@@ -80,6 +87,21 @@ export const podState = ({ job, pods, events }: Observed): PodState => {
 /** Not finished: it may still hold the store. */
 export const isLeft = (pod: Pod): boolean =>
   pod.status?.phase !== "Succeeded" && pod.status?.phase !== "Failed";
+
+/**
+ * True where a pod ought to be there and is not. One of several that failed is not made again: its Job ends; nor are
+ * any made of a Job that is ending.
+ */
+export const lacksPods = (job: Job, pods: readonly Pod[]): boolean => {
+  if (isFinished(job) || jobCondition(job, "FailureTarget") !== undefined) return false;
+  const size = gangSize(job);
+  const there = pods.filter((pod) => size > 1 || pod.status?.phase !== "Failed");
+  return there.length < size;
+};
+
+/** The pod that says how a Job is that has not ended. */
+const leading = (job: Job, left: readonly Pod[]): Pod | undefined =>
+  gangSize(job) > 1 ? leadingPod(left, hasStarted) : newest(left);
 
 /** Its end is the cluster's doing: the Job makes another pod (KEP-3329). */
 const isDisrupted = (pod: Pod): boolean =>
@@ -120,20 +142,20 @@ const isBeingDeleted = ({ metadata }: Pod): boolean => metadata.deletionTimestam
 /** True where the reason for waiting is in events alone. */
 export const wantsEvents = (job: Job, pods: readonly Pod[], now: string): boolean => {
   if (isFinished(job) || job.spec.suspend === true) return false;
-  const pod = newest(pods.filter(isLeft));
-  const since = pod === undefined ? job.metadata.creationTimestamp : scheduledAt(pod);
-  return (
-    since !== undefined &&
-    untilEventsMs(since, now) === 0 &&
-    (pod === undefined || !hasStarted(pod))
-  );
+  const since = waitsSince(job, pods);
+  return since !== undefined && untilEventsMs(since, now) === 0;
+};
+
+/** Since when events may be the ones to tell; undefined where the pod that is waited for tells itself. */
+const waitsSince = (job: Job, pods: readonly Pod[]): string | undefined => {
+  const pod = lacksPods(job, pods) ? undefined : leading(job, pods.filter(isLeft));
+  if (pod === undefined) return job.metadata.creationTimestamp;
+  return hasStarted(pod) ? undefined : scheduledAt(pod);
 };
 
 /** When to look at the events of a Job that waits, in milliseconds. */
 export const eventsDueMs = (job: Job, pods: readonly Pod[], now: string): number => {
-  const pod = newest(pods.filter(isLeft));
-  const since = (pod && scheduledAt(pod)) ?? job.metadata.creationTimestamp;
-  const due = untilEventsMs(since, now);
+  const due = untilEventsMs(waitsSince(job, pods) ?? job.metadata.creationTimestamp, now);
   return due > 0 ? due : EVENTS_AGAIN_MS;
 };
 
@@ -184,13 +206,17 @@ const podFacts = (pod: Pod): PodFacts => {
   };
 };
 
-const withoutPod = (pods: readonly Pod[], events: readonly Event[]): PodState => {
+const withoutPod = (pods: readonly Pod[], events: readonly Event[]): PodState =>
+  refusedPod(events) ?? {
+    is: "waiting",
+    reason: "Starting",
+    message: pods.length > 0 ? "a disrupted pod is being replaced" : "the pod is being created",
+  };
+
+/** A pod that the Job cannot create. */
+const refusedPod = (events: readonly Event[]): PodState | undefined => {
   const refused = lastEvent(events, ["FailedCreate"]);
-  if (refused === undefined) {
-    const message =
-      pods.length > 0 ? "a disrupted pod is being replaced" : "the pod is being created";
-    return { is: "waiting", reason: "Starting", message };
-  }
+  if (refused === undefined) return undefined;
   const detail = oneLine(refused.message?.replace(/^Error creating: /, "") ?? "", DETAIL_MAX_CHARS);
   return {
     is: "waiting",
@@ -256,7 +282,8 @@ const jobEnd = (job: Job, pods: readonly Pod[]): JobEnd => {
   // A disrupted pod was replaced: the last one is the one whose end ended the Job.
   const isGang = gangSize(job) > 1;
   const endOf = (pod: Pod) => containerOf(pod)?.state?.terminated;
-  const pod = isGang ? decidingPod(pods, endOf) : newest(pods);
+  const deciding = complete === undefined ? decidingPod : reportingPod;
+  const pod = isGang ? deciding(pods, endOf) : newest(pods);
   const terminated = pod === undefined ? undefined : endOf(pod);
   const finishedAt =
     terminated?.finishedAt ??
@@ -267,7 +294,9 @@ const jobEnd = (job: Job, pods: readonly Pod[]): JobEnd => {
     succeeded: complete !== undefined,
     deadlineExceeded: failed?.reason === "DeadlineExceeded",
     outOfMemory: terminated?.reason === "OOMKilled",
-    ...(isGang && failed !== undefined && pods.some(isDisrupted) ? { disrupted: true } : {}),
+    ...(isGang && failed !== undefined && (pods.some(isDisrupted) || isDisruption(failed))
+      ? { disrupted: true }
+      : {}),
     ...(terminated === undefined ? {} : { exitCode: terminated.exitCode }),
     ...(terminated?.message === undefined ? {} : { terminationMessage: terminated.message }),
     ...(failed?.message === undefined
@@ -277,6 +306,10 @@ const jobEnd = (job: Job, pods: readonly Pod[]): JobEnd => {
     ...(finishedAt === undefined ? {} : { finishedAt }),
   };
 };
+
+/** The first rule of a gang's Job is of disruption: the Job still tells when the pod is gone, with its node. */
+const isDisruption = (failed: NonNullable<ReturnType<typeof jobCondition>>): boolean =>
+  failed.reason === "PodFailurePolicy" && /\brule at index 0\b/.test(failed.message ?? "");
 
 const LAST_WORDS_MAX_CHARS = 240;
 
@@ -309,7 +342,8 @@ export const failureOf = (
     const message = `it needed more than its limit of ${asked.memory} memory`;
     return { reason: "OutOfMemory", message, retry: "never" };
   }
-  if (end.disrupted === true) {
+  const isVerdict = end.exitCode === exitCode.inputAtFault || end.exitCode === exitCode.diverged;
+  if (end.disrupted === true && !isVerdict) {
     return { reason: "Preempted", message: "one of its pods had to leave its node", retry: "free" };
   }
   switch (end.exitCode) {
@@ -327,7 +361,7 @@ export const failureOf = (
       return {
         reason: "RendezvousTimedOut",
         message: "its pods did not all come together in time",
-        retry: "counted",
+        retry: "free",
       };
     case exitCode.stoppedBySignal:
       return { reason: "Preempted", message: "its pod was stopped", retry: "free" };

@@ -57,6 +57,7 @@ export const trainerJob = (job: TrainerJob, settings: Settings): Manifest => ({
     ownerReferences: [job.owner],
   },
   spec: {
+    // The first failed pod ends the Job: an attempt never begins again within itself.
     backoffLimit: 0,
     completions: job.gang?.pods ?? 1,
     parallelism: job.gang?.pods ?? 1,
@@ -81,19 +82,6 @@ export const trainerJob = (job: TrainerJob, settings: Settings): Manifest => ({
             values: [exitCode.inputAtFault, exitCode.diverged],
           },
         },
-        // What ended the other pod decides, not that this one noticed.
-        ...(job.gang === undefined
-          ? []
-          : [
-              {
-                action: "Ignore",
-                onExitCodes: {
-                  containerName: CONTAINER,
-                  operator: "In",
-                  values: [exitCode.peerLost],
-                },
-              },
-            ]),
       ],
     },
     template: podTemplate(job, settings),
