@@ -12,7 +12,7 @@ export default defineConfig({
           name: "unit",
           include: ["**/*.test.ts"],
           exclude: [...exclude, "**/*.contract.test.ts", "**/*.e2e.test.ts"],
-          testTimeout: 20_000,
+          testTimeout: 60_000,
           // Many wait more than they work.
           maxWorkers: 3,
         },

@@ -30,7 +30,7 @@ const reason = (name: string): string | undefined => {
   const model = DeepModel.parse(scene.server.get(deepModels, `shop/${name}`));
   return condition(model.status, "Ready")?.reason;
 };
-const until = (name: string, wanted: string) => eventually(() => reason(name) === wanted, 15_000);
+const until = (name: string, wanted: string) => eventually(() => reason(name) === wanted, 45_000);
 
 test("waits for the model, then for its training, and is trained on its version", async () => {
   scene.server.put(datasets, datasetManifest);

@@ -81,15 +81,15 @@ class Tale {
 
   /** Until Ready says so, of this generation. */
   ready(reason: string): Promise<void> {
-    return eventually(() => isReady(this.model, reason), 15_000);
+    return eventually(() => isReady(this.model, reason), 45_000);
   }
   imported(reason: string): Promise<void> {
-    return eventually(() => isReady(this.dataset, reason), 15_000);
+    return eventually(() => isReady(this.dataset, reason), 45_000);
   }
   async trained(version: string): Promise<void> {
     await eventually(
       () => isReady(this.model, "Trained") && this.model.status?.readyVersion === version,
-      15_000,
+      45_000,
     );
   }
 
