@@ -105,9 +105,9 @@ describe(`${RUNS} trainings that report all the time, and ${PER_SECOND} writes o
     expect(oldestMs(models)).toBeLessThan(roundMs + 3 * REPORT_EVERY_MS);
     const waits: number[] = [];
     for (let n = 0; n < 3; n += 1) waits.push(await untilJob(`late${n}`, 1_000 + n));
-    // A tenth of a second, and what a busy machine adds.
-    expect(Math.min(...waits)).toBeLessThan(100);
-    expect(Math.max(...waits)).toBeLessThan(1_000);
+    // A fraction of the round that progress takes: a new model does not stand in that line.
+    expect(Math.min(...waits)).toBeLessThan(1_000);
+    expect(Math.max(...waits)).toBeLessThan(3_000);
   }, 40_000);
 
   test("a run that floods gets no more than the others", async () => {

@@ -3,7 +3,7 @@
 /** Resolves when `claim` holds; rejects after `timeoutMs`, with the last thing that `claim` threw. */
 export const eventually = async (
   claim: () => boolean | undefined | Promise<boolean | undefined>,
-  timeoutMs = 5_000,
+  timeoutMs = 15_000,
 ): Promise<void> => {
   const until = performance.now() + timeoutMs;
   let last: unknown = new Error(`not so after ${timeoutMs} ms: ${claim}`);
