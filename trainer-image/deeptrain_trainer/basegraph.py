@@ -1,5 +1,6 @@
 """The frozen base of a context-based classifier: what a run's `base` is, as a graph from pixels to an embedding."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -64,13 +65,16 @@ def base_image_size(base: Base) -> int:
     return int(manifest["image_size"])
 
 
-def base_graph(base: Base) -> BaseGraph:
-    """Builds the graph. Raises Failure as `base_image_size`, and BaseIncompatible for weights of unknown shapes."""
+def base_graph(base: Base, check_stop: Callable[[], None] = lambda: None) -> BaseGraph:
+    """Builds the graph. `check_stop` may raise to break a download off.
+
+    Raises Failure as `base_image_size` and `load_base_into`, and BaseIncompatible for weights of unknown shapes.
+    """
     size = base_image_size(base)
     if base.id == "model" and _template(base).startswith("visual-embedder/"):
         return BaseGraph(_embedder(base), None)
-    backbone = BACKBONES[_architecture(base)].build(size)
-    load_base_into(backbone, base)
+    backbone = BACKBONES[_architecture(base, check_stop)].build(size)
+    load_base_into(backbone, base, check_stop)
     module = _Embedding(backbone).eval().requires_grad_(False)
     from .export import pixels_graph
 
@@ -81,18 +85,18 @@ def _template(base: Base) -> str:
     return str(version_manifest(base)["template"])
 
 
-def _architecture(base: Base) -> str:
+def _architecture(base: Base, check_stop: Callable[[], None]) -> str:
     if base.id == "model":
         return backbone_name(_template(base))
-    return _told_by_tensors(base) if base.id == "http" else base.id
+    return _told_by_tensors(base, check_stop) if base.id == "http" else base.id
 
 
-def _told_by_tensors(base: Base) -> str:
+def _told_by_tensors(base: Base, check_stop: Callable[[], None]) -> str:
     """The architecture whose tensors a file has, by their names and shapes."""
-    base_tensors(base)  # a file that is no safetensors is refused with its own message
+    base_tensors(base, check_stop)  # a file that is no safetensors is refused with its own message
     for name, backbone in BACKBONES.items():
         try:
-            load_base_into(backbone.build(IMAGE_SIZE), base)
+            load_base_into(backbone.build(IMAGE_SIZE), base, check_stop)
         except Failure:
             continue
         return name

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load
+from safetensors.torch import load, load_file
 from torch import nn
 
 from .artifact import MANIFEST, checked_files
 from .bases import base_folder
+from .dataset.store import sha256_of_file
 from .failure import Failure
 from .run import Base
 
@@ -21,22 +24,28 @@ LEAST_MATCHED_SHARE = 0.9
 # Prefixes under which files keep the backbone that we call `base`; what is trained elsewhere often has a wrapper's.
 _PREFIXES = ("base.", "net.", "backbone.", "module.", "model.")
 
+# How zip archives and pickles begin.
+_FOREIGN = (b"PK", b"\x80\x02")
+
 
 def is_pretrained(base: Base) -> bool:
     """Whether the weights begin as something learnt."""
     return base.id != "none"
 
 
-def load_base_into(backbone: nn.Module, base: Base) -> tuple[int, int]:
+def load_base_into(
+    backbone: nn.Module, base: Base, check_stop: Callable[[], None] = lambda: None
+) -> tuple[int, int]:
     """Puts the base's weights into a backbone: tensors whose name and shape match. How many were loaded, and are new.
 
+    `check_stop` may raise to break a download off.
     Raises Failure: BaseUnavailable where the weights cannot be read or are not those that were named,
-    BaseIncompatible where fewer than 90 % of the backbone's tensors are among them.
+    DiskFull, BaseIncompatible where fewer than 90 % of the backbone's tensors are among them.
     """
     own = backbone.state_dict()
     if not is_pretrained(base):
         return 0, len(own)
-    given = base_tensors(base)
+    given = base_tensors(base, check_stop)
     matching = _best_match(own, given)
     if len(matching) < LEAST_MATCHED_SHARE * len(own):
         raise Failure(
@@ -51,34 +60,33 @@ def load_base_into(backbone: nn.Module, base: Base) -> tuple[int, int]:
     return len(matching), len(own) - len(matching)
 
 
-def base_tensors(base: Base) -> "dict[str, Tensor]":
+def base_tensors(base: Base, check_stop: Callable[[], None] = lambda: None) -> "dict[str, Tensor]":
     """All tensors of a base by their names. Raises Failure as `load_base_into`."""
     if base.id == "model":
         return _tensors(_version_weights(base), "the base's weights")
     if base.id == "http":
         from .basefetch import fetched_weights
 
-        return _tensors(fetched_weights(base), base.url)
+        return _tensors(fetched_weights(base, check_stop), base.url)
     return _tensors(_bundled(base), f"the base {base.id}")
 
 
-def _bundled(base: Base) -> bytes:
+def _bundled(base: Base) -> Path:
     path = base_folder() / f"{base.id}.safetensors"
     try:
-        content = path.read_bytes()
+        found = f"sha256:{sha256_of_file(path)}"
     except OSError as error:
         raise Failure(
             "BaseUnavailable",
             f"The base {base.id} cannot be read from this trainer image: {error.strerror}.",
         ) from None
-    found = "sha256:" + hashlib.sha256(content).hexdigest()
     if found != base.digest:
         raise Failure(
             "BaseUnavailable",
             f"The base {base.id} in this trainer image is {found}, but this version was made with {base.digest}: "
             "use the trainer image that it was made with.",
         )
-    return content
+    return path
 
 
 def version_manifest(base: Base) -> dict[str, Any]:
@@ -104,16 +112,26 @@ def _unreadable(error: Exception) -> Failure:
     return Failure("BaseUnavailable", f"spec.base.modelRef: the version cannot be read: {error}.")
 
 
-def _tensors(content: bytes, what: str) -> "dict[str, Tensor]":
-    """Raises Failure(BaseIncompatible) for what is not safetensors, a pickle above all: it is never opened."""
+def _tensors(content: bytes | Path, what: str) -> "dict[str, Tensor]":
+    """Those of a file or its content. A file is mapped: read, it would be in memory twice.
+
+    Raises Failure(BaseIncompatible) for what is not safetensors, a pickle above all: it is never opened.
+    """
     try:
-        return load(content)
+        return load_file(content) if isinstance(content, Path) else load(content)
     except (SafetensorError, ValueError, KeyError, OverflowError) as error:
-        kind = "a pickle or a zip archive" if content[:2] in (b"PK", b"\x80\x02") else "not whole"
+        kind = "a pickle or a zip archive" if _begin(content) in _FOREIGN else "not whole"
         raise Failure(
             "BaseIncompatible",
             f"spec.base: {what} is {kind}: only safetensors files are accepted ({str(error)[:200]}).",
         ) from None
+
+
+def _begin(content: bytes | Path) -> bytes:
+    if isinstance(content, bytes):
+        return content[:2]
+    with content.open("rb") as file:
+        return file.read(2)
 
 
 def _best_match(own: "dict[str, Tensor]", given: "dict[str, Tensor]") -> "dict[str, Tensor]":

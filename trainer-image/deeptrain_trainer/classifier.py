@@ -41,7 +41,7 @@ _VALIDATION_BATCH = 128
 Batch = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.float32]]
 
 
-def build_classifier(run: TrainRun) -> Classifier:
+def build_classifier(run: TrainRun, check_stop: Callable[[], None] = lambda: None) -> Classifier:
     """The model as training begins: seeded random weights, then the base's weights where there is one."""
     name = backbone_name(run.template)
     backbone = BACKBONES[name]
@@ -49,7 +49,7 @@ def build_classifier(run: TrainRun) -> Classifier:
     base = backbone.build(run.hyperparameters.image_size)
     model = Classifier(base, backbone.features, len(run.concepts), backbone.dropout)
     begin_linear(model.head, run.hyperparameters.logreg)
-    load_base_into(base, run.base)
+    load_base_into(base, run.base, check_stop)
     model.settle_base(
         is_pretrained=is_pretrained(run.base),
         multiplier=run.hyperparameters.base_gradient_multiplier,
@@ -76,7 +76,7 @@ class ClassifierLearner:
         self.pixels = self._pixels(self.labelled, preprocess, budget)
         left = budget - self.pixels.bytes if self.pixels.is_cached else budget
         self.validation_pixels = self._pixels(self.validation, preprocess, left)
-        self.model = build_classifier(run)
+        self.model = build_classifier(run, check_stop)
 
     def load_batch(self, step: int) -> Batch:
         """Pixels, truth and random numbers of a step's images."""

@@ -234,14 +234,14 @@ def _outcome(work: Callable[[], Any]) -> tuple[Any, ...]:
     try:
         return ("value", work())
     except Failure as failure:
-        return ("failure", failure.reason, failure.message, failure.facts)
+        return ("failure", failure.reason, failure.message, failure.exit_code, failure.facts)
     except Stopped as stopped:
         return ("stopped", stopped.facts)
 
 
 def _told(outcome: tuple[Any, ...]) -> Any:
     if outcome[0] == "failure":
-        raise Failure(outcome[1], outcome[2], **outcome[3])
+        raise Failure(outcome[1], outcome[2], exit_code=outcome[3], **outcome[4])
     if outcome[0] == "stopped":
         raise Stopped(**outcome[1])
     return outcome[1]

@@ -68,13 +68,15 @@ class _Servable(nn.Module):
         return embeddings
 
 
-def build_embedder(run: TrainRun, learnt_concepts: int) -> Embedder:
+def build_embedder(
+    run: TrainRun, learnt_concepts: int, check_stop: Callable[[], None] = lambda: None
+) -> Embedder:
     """The model as training begins: seeded random weights, then the base's weights where there is one."""
     backbone = BACKBONES[backbone_name(run.template)]
     seed_initialisation(run.seed)
     base = backbone.build(run.hyperparameters.image_size)
     model = Embedder(base, backbone.features, learnt_concepts)
-    load_base_into(base, run.base)
+    load_base_into(base, run.base, check_stop)
     model.settle_base(
         is_pretrained=is_pretrained(run.base),
         multiplier=run.hyperparameters.base_gradient_multiplier,
@@ -109,7 +111,7 @@ class EmbedderLearner:
         self.pixels = self._pixels(train, budget)
         left = budget - self.pixels.bytes if self.pixels.is_cached else budget
         self.validation_pixels = self._pixels(self.validation, left)
-        self.model = build_embedder(run, len(learnt))
+        self.model = build_embedder(run, len(learnt), check_stop)
 
     def load_batch(self, step: int) -> Batch:
         """Pixels, concept and random numbers of a step's images."""
@@ -223,7 +225,7 @@ class EmbedderLearner:
         base = BACKBONES[backbone_name(self.run.template)].build(
             self.run.hyperparameters.image_size
         )
-        load_base_into(base, self.run.base)
+        load_base_into(base, self.run.base, self.check_stop)
         return _torch_embed(base.eval(), self.device.torch_device)
 
     def _learnt_names(self) -> list[str]:

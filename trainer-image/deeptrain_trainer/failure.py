@@ -42,20 +42,24 @@ class Failure(Exception):
     """Ends a run as failed. `message` is one line without secrets: what is wrong, where, what to do.
 
     `facts` are the record's further fields (api/record.ts), such as `checkpoint` or `badItems`.
+    `exit_code` is what the process exits with: that of the reason, unless it is given.
     """
 
-    def __init__(self, reason: str, message: str, **facts: Any) -> None:
+    def __init__(
+        self, reason: str, message: str, *, exit_code: int | None = None, **facts: Any
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.exit_code = _exit_code(reason) if exit_code is None else exit_code
         self.facts = facts
 
-    @property
-    def exit_code(self) -> int:
-        """What the process exits with: 42 when the input is at fault, another where the reason has one of its own."""
-        if self.reason in _EXITS:
-            return _EXITS[self.reason]
-        return EXIT_INPUT_AT_FAULT if self.reason in _INPUT_AT_FAULT else EXIT_CRASHED
+
+def _exit_code(reason: str) -> int:
+    """42 when the input is at fault, another where the reason has one of its own."""
+    if reason in _EXITS:
+        return _EXITS[reason]
+    return EXIT_INPUT_AT_FAULT if reason in _INPUT_AT_FAULT else EXIT_CRASHED
 
 
 class Stopped(Exception):

@@ -125,6 +125,7 @@ class LinearLearner:
             io_map=[(EMBEDDING, EMBEDDING)],
         )
         whole.producer_name = "deeptrain"
+        del whole.metadata_props[:]  # the base's: an embedder's concepts are others
         graph = with_metadata(whole, concepts=concepts)
         preprocess = preprocess_graph(self.embeddings.size)
         return {

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 import pickle
+import shutil
 import socket
 import struct
+import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from deeptrain_trainer import basefetch, baseweights
 from deeptrain_trainer.artifact import document, publish
 from deeptrain_trainer.basefetch import fetched_weights
 from deeptrain_trainer.baseweights import load_base_into
-from deeptrain_trainer.failure import Failure
+from deeptrain_trainer.failure import Failure, Stopped
 from deeptrain_trainer.models.resnet import ResNet18
 from deeptrain_trainer.run import Base
 
@@ -149,19 +151,21 @@ def test_a_file_is_fetched_once_and_kept_under_its_digest(tmp_path: Path) -> Non
     content = save({"w": torch.ones(3)})
     with serving(lambda handler, _: Handler.reply(handler, 200, content)) as server:
         base = Base("http", digest_of(content), server.url, tmp_path)
-        assert fetched_weights(base, allow_loopback=True) == content
-        assert fetched_weights(base, allow_loopback=True) == content
+        assert fetched_weights(base, allow_loopback=True).read_bytes() == content
+        assert fetched_weights(base, allow_loopback=True).read_bytes() == content
         assert len(server.requests) == 1
         # What was damaged on the disk is fetched again.
         next(tmp_path.iterdir()).write_bytes(b"damaged")
-        assert fetched_weights(base, allow_loopback=True) == content
+        assert fetched_weights(base, allow_loopback=True).read_bytes() == content
     assert [path.name for path in tmp_path.iterdir()] == [f"{digest_of(content)[7:]}.safetensors"]
 
 
 def test_another_file_than_the_one_that_was_named_is_refused_and_not_kept(tmp_path: Path) -> None:
     with serving(lambda handler, _: Handler.reply(handler, 200, b"another")) as server:
         base = Base("http", digest_of(b"named"), server.url, tmp_path)
-        with pytest.raises(Failure, match=r"spec.base.http: ") as refused:
+        with pytest.raises(
+            Failure, match=r"spec.base.http: .* as spec.base.http.sha256 says"
+        ) as refused:
             fetched_weights(base, allow_loopback=True)
     assert refused.value.reason == "BaseUnavailable" and refused.value.exit_code == 42
     assert list(tmp_path.iterdir()) == []
@@ -170,14 +174,80 @@ def test_another_file_than_the_one_that_was_named_is_refused_and_not_kept(tmp_pa
 def test_a_server_that_is_down_is_asked_again_by_the_next_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patient = partial(basefetch.Request, sleep=lambda _seconds: None)
-    monkeypatch.setattr(basefetch, "Request", patient)
+    monkeypatch.setattr(basefetch, "_LOOK_SECONDS", 60.0)
+    monkeypatch.setattr("deeptrain_trainer.basefetch.time.sleep", lambda _seconds: None)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     base = Base("http", digest_of(b""), f"http://127.0.0.1:{port}/w", tmp_path)
     with pytest.raises(Failure, match=r"spec.base.http: ") as down:
         fetched_weights(base, allow_loopback=True)
     assert down.value.reason == "BaseUnavailable" and down.value.exit_code == 1
+
+
+def test_a_full_disk_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = save({"w": torch.ones(3)})
+    usage = type(shutil.disk_usage(tmp_path))(1, 1, 0)
+    monkeypatch.setattr("deeptrain_trainer.dataset.fetch.shutil.disk_usage", lambda _path: usage)
+    with serving(lambda handler, _: Handler.reply(handler, 200, content)) as server:
+        base = Base("http", digest_of(content), server.url, tmp_path)
+        with pytest.raises(Failure) as full:
+            fetched_weights(base, allow_loopback=True)
+    assert full.value.reason == "DiskFull" and full.value.exit_code == 1
+
+
+def test_a_stop_breaks_a_download_off_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = save({"w": torch.ones(100_000)})
+    monkeypatch.setattr(basefetch, "fetched_weights", by_loopback(fetched_weights))
+    with serving(lambda handler, _: Handler.reply(handler, 200, content)) as server:
+        base = Base("http", digest_of(content), server.url, tmp_path)
+        with pytest.raises(Stopped):
+            load_base_into(ResNet18(64), base, stop)
+    assert len(server.requests) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stop_is_heard_between_two_tries(tmp_path: Path) -> None:
+    with serving(lambda handler, _: Handler.reply(handler, 503, b"")) as server:
+        base = Base("http", digest_of(b""), server.url, tmp_path)
+        with pytest.raises(Stopped):
+            fetched_weights(base, stop, allow_loopback=True)
+    assert len(server.requests) == 1
+
+
+def stop() -> None:
+    raise Stopped
+
+
+def by_loopback(fetched: Callable[..., Path]) -> Callable[..., Path]:
+    return lambda *given: fetched(*given, allow_loopback=True)
+
+
+def test_what_killed_downloads_left_is_swept_after_a_day(tmp_path: Path) -> None:
+    content = save({"w": torch.ones(3)})
+    old, young = (tmp_path / f".{'0' * 64}-1-{name}" for name in ("0123abcd", "4567abcd"))
+    kept, foreign = tmp_path / f"{'0' * 64}.safetensors", tmp_path / ".other-1-0123abcd"
+    for path in (old, young, kept, foreign):
+        path.write_bytes(b"half")
+        age = 23 * 3600 if path == young else 25 * 3600
+        os.utime(path, (time.time() - age,) * 2)
+    with serving(lambda handler, _: Handler.reply(handler, 200, content)) as server:
+        base = Base("http", digest_of(content), server.url, tmp_path)
+        whole = fetched_weights(base, allow_loopback=True)
+    assert set(tmp_path.iterdir()) == {young, kept, foreign, whole}
+
+
+def test_a_file_is_mapped_and_not_read(
+    given: Callable[[bytes], Base], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = given(save(weights(ResNet18(64))))
+
+    def refuse(_path: Path) -> bytes:
+        raise AssertionError("read into memory")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert load_base_into(ResNet18(64), base) == (120, 0)
 
 
 def test_an_address_of_this_machine_is_refused(tmp_path: Path) -> None:

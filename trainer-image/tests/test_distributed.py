@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -18,6 +19,11 @@ from detection.shapes import detector_run, stored_shapes
 from safetensors.torch import load_file
 from stored import train_run
 from test_models import LITE0
+
+from deeptrain_trainer.dataset.fetch import DownloadFailure
+from deeptrain_trainer.distributed import Processes
+from deeptrain_trainer.failure import Failure
+from deeptrain_trainer.share import Share
 
 Json = dict[str, Any]
 
@@ -243,3 +249,26 @@ def test_peers_that_do_not_come_are_45_and_a_batch_that_cannot_be_shared_is_42(
     code, record = odd.end()
     assert (code, record["reason"]) == (42, "BatchNotDivisible")
     assert "set it to 6 or 8" in record["message"]
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+def test_all_end_with_the_exit_code_of_the_failure_that_one_had(
+    retryable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What rank 0 tells is what rank 1 hears: both raise it as it was."""
+    told: list[bytes] = []
+
+    def broadcast(outcome: list[Any], **_options: Any) -> None:
+        if outcome[0] is not None:
+            told.append(pickle.dumps(outcome[0]))
+        outcome[0] = pickle.loads(told[0])
+
+    def work() -> None:
+        raise DownloadFailure("BaseUnavailable", "it is down", retryable=retryable)
+
+    monkeypatch.setattr("torch.distributed.broadcast_object_list", broadcast)
+    for rank in (0, 1):
+        with pytest.raises(Failure, match="it is down") as failed:
+            Processes(Share(rank, 2)).from_first(work)
+        assert failed.value.reason == "BaseUnavailable" and failed.value.facts == {}
+        assert failed.value.exit_code == (1 if retryable else 42)

@@ -25,6 +25,7 @@ from deeptrain_trainer.bases import base_folder
 from deeptrain_trainer.checkpoint import Checkpoints
 from deeptrain_trainer.data import open_data
 from deeptrain_trainer.embeddings import items_in_order, open_embeddings
+from deeptrain_trainer.export import with_metadata
 from deeptrain_trainer.failure import Failure, Stopped
 from deeptrain_trainer.models.resnet import ResNet18
 from deeptrain_trainer.pixels import Pixels
@@ -70,7 +71,7 @@ def derived(
     folder = tmp_path_factory.mktemp("derived")
     run = linear_run(dataset, classifier, folder, folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embeddings, "base_graph", lambda _base: built)
+        patch.setattr(embeddings, "base_graph", lambda *_: built)
         opened(typed(run))
     return folder
 
@@ -78,7 +79,7 @@ def derived(
 @pytest.fixture
 def ready(built: BaseGraph, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another export of the same base would give the same: it takes seconds."""
-    monkeypatch.setattr(embeddings, "base_graph", lambda _base: built)
+    monkeypatch.setattr(embeddings, "base_graph", lambda *_: built)
 
 
 def linear_run(
@@ -126,7 +127,7 @@ def trained(run: dict[str, Any]) -> dict[str, Any]:
 def forbid_bases(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on no base may be built, so nothing can be embedded."""
 
-    def refuse(_base: Base) -> None:
+    def refuse(*_: object) -> None:
         raise AssertionError("a base was built")
 
     monkeypatch.setattr(embeddings, "base_graph", refuse)
@@ -320,6 +321,18 @@ def test_the_base_of_an_embedder_is_its_own_graph(make: MakeRun, tmp_path: Path)
     refused(
         run | {"base": base, "output": str(tmp_path / "other")}, "BaseUnavailable", "model.onnx"
     )
+
+
+def test_metadata_of_an_embedder_is_not_that_of_the_model(make: MakeRun, tmp_path: Path) -> None:
+    run = make(num_epochs=1)
+    proto = onnx.load(next(Path(run["derived"]).glob("*/base.onnx")))
+    graph = with_metadata(proto, concepts=json.dumps(["another"]), kind="embedder")
+    base = version(tmp_path / "embedder", "visual-embedder/arcface-resnet18", {"model.onnx": graph})
+    trained(run | {"base": base})
+    model = onnx.load(Path(run["output"], "artifact", "model.onnx"))
+    onnx.checker.check_model(model, full_check=True)
+    metadata = [(entry.key, json.loads(entry.value)) for entry in model.metadata_props]
+    assert metadata == [("concepts", CONCEPTS)]
 
 
 def refused(run: dict[str, Any], reason: str, words: str) -> None:

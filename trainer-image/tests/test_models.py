@@ -111,6 +111,19 @@ def test_without_a_base_batch_norm_is_trained(prepared: Callable[..., Training])
     assert norms and all(m.training for m in norms)
 
 
+def test_a_frozen_base_is_in_evaluation_mode_and_its_head_is_not(
+    prepared: Callable[..., Training],
+) -> None:
+    template = "visual-classifier/convnext-tiny"  # has stochastic depth
+    frozen = prepared(template=template, image_size=64, base_gradient_multiplier=0).model.train()
+    assert not any(module.training for module in frozen.base.modules())
+    assert frozen.training and frozen.get_submodule("head").training
+    pixels = torch.rand(2, 3, 64, 64) * 255
+    assert torch.equal(frozen.base(pixels), frozen.base(pixels))
+    free = prepared(template=template, image_size=64, base_gradient_multiplier=0.1).model.train()
+    assert all(module.training for module in free.base.modules())
+
+
 def test_a_template_that_this_image_does_not_have_is_refused(
     prepared: Callable[..., Training],
 ) -> None:

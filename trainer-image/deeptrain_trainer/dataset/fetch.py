@@ -42,13 +42,9 @@ class DownloadFailure(Failure):
 
     def __init__(self, reason: str, message: str, *, retryable: bool) -> None:
         """`retryable`: a later attempt may succeed without any change to the source."""
-        super().__init__(reason, message)
+        exit_code = EXIT_CRASHED if retryable else EXIT_INPUT_AT_FAULT
+        super().__init__(reason, message, exit_code=exit_code)
         self.retryable = retryable
-
-    @property
-    def exit_code(self) -> int:
-        """42 when the source is at fault."""
-        return EXIT_CRASHED if self.retryable else EXIT_INPUT_AT_FAULT
 
 
 @dataclass(frozen=True)
@@ -67,6 +63,8 @@ class Request:
     max_bytes: int
     policy: Policy
     sha256: str | None = None
+    sha256_field: str = "spec.source.http.sha256"
+    """The field that `sha256` is from, for the message."""
     stall_seconds: float = 30.0
     progress: Callable[[int, int | None], None] = lambda done, total: None
     """Called with the bytes that are there, and in all where that is known."""
@@ -101,8 +99,8 @@ def fetch(request: Request, target: Path) -> Fetched | Failure:
     if request.sha256 is not None and found != request.sha256:
         return DownloadFailure(
             "ChecksumMismatch",
-            f"{plain(request.url)}: its SHA-256 is {found}, not {request.sha256} as spec.source.http.sha256 "
-            "says",
+            f"{plain(request.url)}: its SHA-256 is {found}, not {request.sha256} as "
+            f"{request.sha256_field} says",
             retryable=False,
         )
     return Fetched(download.received, found)

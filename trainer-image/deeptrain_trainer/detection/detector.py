@@ -101,16 +101,16 @@ def build_for(template: str, image_size: int, concepts: int, regressors: int) ->
     )
 
 
-def build_detector(run: TrainRun) -> Detector:
+def build_detector(run: TrainRun, check_stop: Callable[[], None] = lambda: None) -> Detector:
     """The model as training begins: seeded random weights, then the base's weights where there is one."""
     hyperparameters, concepts = run.hyperparameters, len(run.concepts)
     regressors = concepts if hyperparameters.use_perclass_regression else 1
     seed_initialisation(run.seed)
     model = build_for(run.template, hyperparameters.image_size, concepts, regressors)
     base, head = model.base, model.head
-    load_base_into(base, run.base)
+    load_base_into(base, run.base, check_stop)
     if run.base.id in ("model", "http"):
-        _load_head(head, base_tensors(run.base), regressors)
+        _load_head(head, base_tensors(run.base, check_stop), regressors)
     pretrained = is_pretrained(run.base)
     model.settle_base(is_pretrained=pretrained, multiplier=hyperparameters.base_gradient_multiplier)
     if pretrained and isinstance(base, ResNet50Maps):

@@ -60,11 +60,14 @@ class BasedModel(nn.Module):
         self.base = base
         # Frozen statistics: a small set of images would spoil those that the base was trained with.
         self.base_statistics_frozen = False
+        self.base_frozen = False
 
     def train(self, mode: bool = True) -> "BasedModel":
-        """Training mode, but batch-norm with frozen statistics stays in evaluation mode."""
+        """Training mode, but a frozen base, or its batch-norm with frozen statistics, stays in evaluation mode."""
         super().train(mode)
-        if mode and self.base_statistics_frozen:
+        if mode and self.base_frozen:
+            self.base.eval()  # no stochastic depth nor dropout either: its features are to be what it has learnt
+        elif mode and self.base_statistics_frozen:
             for module in self.base.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
@@ -73,7 +76,8 @@ class BasedModel(nn.Module):
     def settle_base(self, *, is_pretrained: bool, multiplier: float) -> None:
         """What base_gradient_multiplier and the origin of its weights mean for the base: 0 freezes it."""
         self.base_statistics_frozen = multiplier == 0 or is_pretrained
-        if multiplier == 0:
+        self.base_frozen = multiplier == 0
+        if self.base_frozen:
             self.base.requires_grad_(False)
 
 

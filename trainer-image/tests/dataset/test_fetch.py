@@ -140,7 +140,14 @@ def test_another_checksum_is_told_with_both(client: Client) -> None:
         failure = client.failure(server.url, sha256="0" * 64)
     assert failure.reason == "ChecksumMismatch"
     assert SHA256 in failure.message and "0" * 64 in failure.message
+    assert failure.message.endswith("as spec.source.http.sha256 says")
     assert failure.exit_code == 42
+
+
+def test_another_checksum_names_the_field_that_it_is_from(client: Client) -> None:
+    with serving(lambda handler, n: handler.reply(200, DATA)) as server:
+        failure = client.failure(server.url, sha256="0" * 64, sha256_field="spec.other")
+    assert failure.message.endswith(f"not {'0' * 64} as spec.other says")
 
 
 @pytest.mark.parametrize(
