@@ -65,7 +65,7 @@ class DetectorLearner:
         self.pixels = self._pixels(self.boxed, budget)
         left = budget - self.pixels.bytes if self.pixels.is_cached else budget
         self.validation_pixels = self._pixels(self.validation, left)
-        self.model = build_detector(run)
+        self.model = build_detector(run, check_stop)
 
     def load_batch(self, step: int) -> Batch:
         """Pixels, their sides within the letterbox, boxes and random numbers of a step's images."""
