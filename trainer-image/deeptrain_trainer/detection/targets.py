@@ -11,6 +11,8 @@ POSITIVE_IOU = 0.5
 NEGATIVE_IOU = 0.4
 # Share of an anchor within an ignored box from which on nothing is known about it.
 IGNORED_SHARE = 0.5
+# Boxes that all anchors of an image are compared with at once: 100 of them would take 500 MB at 1,024 pixels.
+_BOXES_AT_ONCE = 16
 # Numbers in `Targets.match`.
 BACKGROUND, UNKNOWN = -1, -2
 
@@ -50,18 +52,35 @@ def _match_image(anchors: Tensor, boxes: Tensor, concepts: Tensor, ignored: Tens
     result = torch.full((len(anchors),), BACKGROUND, device=anchors.device)
     known = torch.nonzero((concepts >= 0) & ~ignored).flatten()
     if len(known):
-        overlap = ious(anchors, boxes[known])
-        best, nearest = overlap.max(1)
+        best, nearest, claim, nearest_claim = _best_boxes(anchors, boxes, known)
         result = torch.where(best >= NEGATIVE_IOU, torch.full_like(result, UNKNOWN), result)
-        best_of_box = overlap.max(0).values
-        is_best = (overlap == best_of_box) & (best_of_box > 0)
-        claimed = is_best.any(1)
-        # Of several boxes that an anchor is the best of, it takes the one it overlaps most.
-        nearest_claim = torch.where(is_best, overlap, overlap.new_tensor(-1.0)).argmax(1)
-        result = torch.where(best >= POSITIVE_IOU, known[nearest], result)
-        result = torch.where(claimed, known[nearest_claim], result)
+        result = torch.where(best >= POSITIVE_IOU, nearest, result)
+        result = torch.where(claim > 0, nearest_claim, result)
     unknown = torch.nonzero((concepts >= 0) & ignored).flatten()
     if len(unknown):
-        inside = intersections(anchors, boxes[unknown]).max(1).values / areas(anchors)
+        shared = anchors.new_zeros(len(anchors))
+        for chunk in unknown.split(_BOXES_AT_ONCE):
+            shared = torch.maximum(shared, intersections(anchors, boxes[chunk]).amax(1))
+        inside = shared / areas(anchors)
         result = torch.where((inside >= IGNORED_SHARE) & (result < 0), UNKNOWN, result)
     return result
+
+
+def _best_boxes(
+    anchors: Tensor, boxes: Tensor, known: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of each anchor, over the boxes numbered `known`: its largest IoU and that box; then the same over the boxes
+    that it is a best anchor of, 0 where there is none. Of equal ones the first.
+    """
+    best, claim = anchors.new_zeros(2, len(anchors))
+    nearest, nearest_claim = known.new_zeros(2, len(anchors))
+    for chunk in known.split(_BOXES_AT_ONCE):
+        overlap = ious(anchors, boxes[chunk])
+        value, place = overlap.max(1)
+        nearest = torch.where(value > best, chunk[place], nearest)
+        best = torch.maximum(best, value)
+        # Of several boxes that an anchor is the best of, it takes the one it overlaps most.
+        value, place = torch.where(overlap == overlap.amax(0), overlap, 0).max(1)
+        nearest_claim = torch.where(value > claim, chunk[place], nearest_claim)
+        claim = torch.maximum(claim, value)
+    return best, nearest, claim, nearest_claim

@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from deeptrain_trainer.detection.anchors import AnchorShapes, anchor_boxes, octaves
-from deeptrain_trainer.detection.boxes import decode, encode, ious
+from deeptrain_trainer.detection.boxes import areas, decode, encode, intersections, ious
 from deeptrain_trainer.detection.losses import Predictions, detection_loss, focal_loss
 from deeptrain_trainer.detection.targets import BACKGROUND, UNKNOWN, Truth, match
 
@@ -84,6 +85,48 @@ def test_an_image_without_boxes_is_background() -> None:
         torch.zeros(1, 1, dtype=torch.bool),
     )
     assert match(ANCHORS, padding).tolist() == [[BACKGROUND] * 5]
+
+
+def matched_at_once(anchors: Tensor, own: Truth) -> Tensor:
+    """RetinaNet's rule for one image, from one table of all anchors and all boxes."""
+    boxes, is_box = own.boxes[0], own.concepts[0] >= 0
+    result = torch.full((len(anchors),), BACKGROUND)
+    known = torch.nonzero(is_box & ~own.ignored[0]).flatten()
+    if len(known):
+        overlap = ious(anchors, boxes[known])
+        best, nearest = overlap.max(1)
+        result[best >= 0.4] = UNKNOWN
+        result = torch.where(best >= 0.5, known[nearest], result)
+        is_best = (overlap == overlap.amax(0)) & (overlap > 0)
+        nearest = torch.where(is_best, overlap, -1.0).argmax(1)
+        result = torch.where(is_best.any(1), known[nearest], result)
+    unknown = torch.nonzero(is_box & own.ignored[0]).flatten()
+    if len(unknown):
+        inside = intersections(anchors, boxes[unknown]).amax(1) / areas(anchors)
+        result[(inside >= 0.5) & (result < 0)] = UNKNOWN
+    return result
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 32, 50])
+@pytest.mark.parametrize("ignored", [0.0, 0.4, 1.0])
+def test_many_boxes_are_matched_as_if_all_at_once(count: int, ignored: float) -> None:
+    random = torch.Generator().manual_seed(count)
+    anchors = anchor_boxes(128, (8, 16), SHAPES)
+    # On a coarse grid, so that overlaps tie; and every fifth box is there twice, in other chunks.
+    corner = torch.randint(0, 14, (count, 2), generator=random) * 8.0
+    side = torch.randint(1, 6, (count, 2), generator=random) * 8.0
+    boxes = torch.cat((corner, corner + side), 1)
+    boxes[count // 2 :: 5] = boxes[: len(boxes[count // 2 :: 5])].clone()
+    concepts = torch.where(torch.rand(count, generator=random) < 0.1, -1, 1)
+    flags = torch.rand(count, generator=random) < ignored
+    own = Truth(boxes[None], concepts[None], flags[None])
+    assert torch.equal(match(anchors, own)[0], matched_at_once(anchors, own))
+
+
+def test_of_equal_boxes_the_first_is_learnt_however_far_apart_they_stand() -> None:
+    boxes = [(0.0, 0.0, 10.0, 10.0)] + [(200.0, 200.0, 210.0, 210.0)] * 30
+    assert match(ANCHORS, truth(*boxes, boxes[0]))[0, :2].tolist() == [0, 0]
+    assert match(ANCHORS, truth(*boxes[1:], boxes[0]))[0, :2].tolist() == [30, 30]
 
 
 def test_focal_loss_is_weighted_cross_entropy_where_nothing_is_easy() -> None:
