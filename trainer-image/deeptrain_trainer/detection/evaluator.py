@@ -7,7 +7,7 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,13 @@ from ..figures.boxes import PredictedBoxes, TrueBoxes
 from ..figures.curves import Curve
 from ..report import rounded
 
-# Rows of COCOeval's tables: IoU .50 and .75 of .50:.95, all areas, 100 boxes.
+# Rows of COCOeval's tables: IoU .50 and .75 of .50:.95, and all areas.
 _IOU50, _IOU75 = 0, 5
 _ALL_AREAS = 0
-_MOST_100 = -1
 # Bounds in square pixels of the original (COCO): 32 and 96 squared.
 _AREAS = ("all", "small", "medium", "large")
+# Boxes that COCOeval is given at once: it takes 2.4 KB for each.
+_BOXES_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -57,90 +58,185 @@ def detector_metrics(
     """Compares what was found with what is there, picture by picture. `threshold` is the operating point."""
     if not truth:
         return DetectorMetrics({}, [], [], [])
-    evaluator = _evaluated(found, truth, len(names))
-    precision = evaluator.eval[
-        "precision"
-    ]  # [IoU, recall, concept, area, most]; -1 without support
-    matches = [_matches(evaluator, c, len(truth)) for c in range(len(names))]
+    predicted = _ordered(found, [boxes.scores for boxes in found])
+    wanted = _ordered(truth, [boxes.ignored for boxes in truth])
+    results = [_concept(predicted.of(c), wanted.of(c)) for c in range(len(names))]
+    # [IoU, recall, concept, area]; -1 without support
+    precision = np.stack([result.precision for result in results], 2)
+    matches = [result.matches for result in results]
     values = _averages(precision) | _operating_point(matches, threshold) | _best_threshold(matches)
     table, curves = [], []
     for c, name in enumerate(names):
-        levels = precision[:, :, c, _ALL_AREAS, _MOST_100]
-        scores = evaluator.eval["scores"][_IOU50, :, c, _ALL_AREAS, _MOST_100]
+        levels = precision[:, :, c, _ALL_AREAS]
         table.append(_rounded(_row(name, matches[c], levels, threshold)))
         if matches[c].support:
-            curves.append(_curve(name, matches[c], levels[_IOU50], scores))
+            curves.append(_curve(name, matches[c], levels[_IOU50], results[c].scores))
     rows = [{k: v for k, v in row.items() if k not in ("ap50", "ap75")} for row in table]
     return DetectorMetrics(_rounded(values), rows, table, curves)
 
 
-def _evaluated(found: Sequence[PredictedBoxes], truth: Sequence[TrueBoxes], concepts: int) -> Any:
+class _Ordered(NamedTuple):
+    """Boxes of all pictures by concept, then picture. `marks` are scores, or whether a true box is ignored."""
+
+    concepts: NDArray[np.int32]
+    pictures: NDArray[np.int32]
+    corners: NDArray[np.float32]
+    marks: NDArray[Any]
+
+    def of(self, concept: int) -> "_Ordered":
+        """Those of one concept."""
+        return self._part(self.concepts, concept, concept)
+
+    def within(self, first: int, last: int) -> "_Ordered":
+        """Of those of one concept, the ones in a range of pictures."""
+        return self._part(self.pictures, first, last)
+
+    def _part(self, keys: NDArray[np.int32], first: int, last: int) -> "_Ordered":
+        start, end = np.searchsorted(keys, first), np.searchsorted(keys, last, "right")
+        return _Ordered._make(column[start:end] for column in self)
+
+
+class _Chunk(NamedTuple):
+    """What COCOeval matched in some pictures, for boxes found D and true ones G, at each area and IoU."""
+
+    scores: NDArray[np.float64]
+    """[D]"""
+    right: NDArray[np.bool_]
+    """[areas, IoUs, D]: has its true box."""
+    ignored: NDArray[np.bool_]
+    """[areas, IoUs, D]: counts as nothing."""
+    truth_ignored: NDArray[np.bool_]
+    """[areas, G]"""
+
+
+class _Concept(NamedTuple):
+    """`precision` [IoU, recall, area], -1 without support; `scores` [recall] at IoU .50 and all areas."""
+
+    precision: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    matches: _Matches
+
+
+def _ordered(
+    boxes: Sequence[PredictedBoxes] | Sequence[TrueBoxes], marks: Sequence[NDArray[Any]]
+) -> _Ordered:
+    concepts = np.concatenate([own.concepts for own in boxes], dtype=np.int32)
+    counts = [len(own.concepts) for own in boxes]
+    pictures = np.repeat(np.arange(len(boxes), dtype=np.int32), counts)
+    order = np.argsort(concepts, kind="stable")
+    corners = np.concatenate([own.corners for own in boxes])[order]
+    return _Ordered(concepts[order], pictures[order], corners, np.concatenate(marks)[order])
+
+
+def _concept(found: _Ordered, truth: _Ordered) -> _Concept:
+    """Chunk by chunk, of which only the matches are kept: memory must not grow by COCOeval's tables."""
+    both = np.concatenate((found.pictures, truth.pictures))
+    pictures, counts = np.unique(both, return_counts=True)
+    cuts = np.flatnonzero(np.diff(np.cumsum(counts) // _BOXES_AT_ONCE)) + 1
+    chunks = [
+        _evaluated(own, found.within(own[0], own[-1]), truth.within(own[0], own[-1]))
+        for own in np.split(pictures, cuts)
+        if len(own)
+    ]
+    return _Concept(*_accumulated(chunks), _matches(chunks))
+
+
+def _evaluated(pictures: NDArray[np.int32], found: _Ordered, truth: _Ordered) -> _Chunk:
+    """Each of the pictures has a box, found or true."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    annotations: list[dict[str, Any]] = []
-    for image, own in enumerate(truth):
-        for box, concept, ignored in zip(own.corners, own.concepts, own.ignored, strict=True):
-            row = _annotation(len(annotations) + 1, image, box, int(concept))
-            annotations.append(row | {"iscrowd": int(ignored)})
-    results: list[dict[str, Any]] = []
-    for image, boxes in enumerate(found):
-        for box, score, concept in zip(boxes.corners, boxes.scores, boxes.concepts, strict=True):
-            row = _annotation(len(results) + 1, image, box, int(concept))
-            results.append(row | {"iscrowd": 0, "score": float(score)})
-    head = {
-        "images": [{"id": image} for image in range(len(truth))],
-        "categories": [{"id": concept} for concept in range(concepts)],
-    }
+    head = {"images": [{"id": int(p)} for p in pictures], "categories": [{"id": 0}]}
     wanted, given = COCO(), COCO()
-    wanted.dataset = {**head, "annotations": annotations}
-    given.dataset = {**head, "annotations": results}
+    wanted.dataset = {**head, "annotations": _annotations(truth, "iscrowd", int)}
+    given.dataset = {**head, "annotations": _annotations(found, "score", float)}
     with contextlib.redirect_stdout(io.StringIO()):
         wanted.createIndex()
         given.createIndex()
         evaluator = COCOeval(wanted, given, "bbox")
         evaluator.evaluate()
-        evaluator.accumulate()
-    return evaluator
+    # Its list is ordered by area and picture.
+    images, n = evaluator.evalImgs, len(pictures)
+    areas = [images[a * n : (a + 1) * n] for a in range(len(_AREAS))]
+    return _Chunk(
+        np.concatenate([image["dtScores"] for image in areas[_ALL_AREAS]], dtype=np.float64),
+        np.stack([np.concatenate([i["dtMatches"] > 0 for i in area], 1) for area in areas]),
+        np.stack([np.concatenate([i["dtIgnore"] for i in area], 1) for area in areas]),
+        np.stack([np.concatenate([i["gtIgnore"] for i in area]) > 0 for area in areas]),
+    )
 
 
-def _annotation(number: int, image: int, box: NDArray[np.float32], concept: int) -> dict[str, Any]:
-    x, y, right, bottom = (float(value) for value in box)
-    width, height = right - x, bottom - y
-    return {
-        "id": number,
-        "image_id": image,
-        "category_id": concept,
-        "bbox": [x, y, width, height],
-        "area": width * height,
-    }
+def _annotations(boxes: _Ordered, mark: str, kind: type) -> list[dict[str, Any]]:
+    rows = []
+    for number, (picture, corners) in enumerate(zip(boxes.pictures, boxes.corners, strict=True)):
+        x, y, right, bottom = (float(value) for value in corners)
+        width, height = right - x, bottom - y
+        rows.append(
+            {
+                "id": number + 1,
+                "image_id": int(picture),
+                "category_id": 0,
+                "bbox": [x, y, width, height],
+                "area": width * height,
+                mark: kind(boxes.marks[number]),
+            }
+        )
+    return rows
 
 
-def _matches(evaluator: Any, concept: int, images: int) -> _Matches:
-    """From COCOeval's table of matches, which is ordered by concept, area and image."""
-    scores: list[NDArray[np.float64]] = []
-    right: list[NDArray[np.bool_]] = []
-    support = 0
-    first = concept * len(_AREAS) * images
-    for image in evaluator.evalImgs[first : first + images]:
-        if image is None:
-            continue
-        counted = ~np.asarray(image["dtIgnore"][_IOU50], bool)
-        scores.append(np.asarray(image["dtScores"], np.float64)[counted])
-        right.append((np.asarray(image["dtMatches"][_IOU50]) > 0)[counted])
-        support += int((~np.asarray(image["gtIgnore"], bool)).sum())
-    if not scores:
-        return _Matches(np.empty(0), np.empty(0, np.bool_), support)
-    return _Matches(np.concatenate(scores), np.concatenate(right), support)
+def _accumulated(chunks: list[_Chunk]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """COCOeval's precision and scores. It sees a chunk as one picture, and an area and IoU at a time: that takes a
+    fraction of the memory, and to its formula all is the same.
+    """
+    from pycocotools.cocoeval import COCOeval
+
+    evaluator = COCOeval(iouType="bbox")
+    params = evaluator.params
+    ious, areas = params.iouThrs, params.areaRng
+    precision = np.full((len(ious), len(params.recThrs), len(areas)), -1.0)
+    scores = np.full(len(params.recThrs), -1.0)
+    params.imgIds, params.catIds = list(range(len(chunks))), [0]
+    # The bound for each picture was kept when they were matched.
+    params.maxDets = [sum(len(chunk.scores) for chunk in chunks)]
+    evaluator._paramsEval = params  # what evaluate() leaves behind
+    for a, i in np.ndindex(len(areas), len(ious)):
+        params.areaRng, params.iouThrs = [areas[a]], ious[i : i + 1]
+        evaluator.evalImgs = [
+            {
+                "dtScores": chunk.scores,
+                "dtMatches": chunk.right[a, i : i + 1],
+                "dtIgnore": chunk.ignored[a, i : i + 1],
+                "gtIgnore": chunk.truth_ignored[a],
+            }
+            for chunk in chunks
+        ]
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluator.accumulate()
+        precision[i, :, a] = evaluator.eval["precision"][0, :, 0, 0, 0]
+        if (a, i) == (_ALL_AREAS, _IOU50):
+            scores = evaluator.eval["scores"][0, :, 0, 0, 0]
+    return precision, scores
+
+
+def _matches(chunks: list[_Chunk]) -> _Matches:
+    counted = [~chunk.ignored[_ALL_AREAS, _IOU50] for chunk in chunks]
+    pairs = list(zip(chunks, counted, strict=True))
+    return _Matches(
+        np.concatenate([np.empty(0), *(c.scores[own] for c, own in pairs)]),
+        np.concatenate(
+            [np.empty(0, np.bool_), *(c.right[_ALL_AREAS, _IOU50][own] for c, own in pairs)]
+        ),
+        sum(int((~chunk.truth_ignored[_ALL_AREAS]).sum()) for chunk in chunks),
+    )
 
 
 def _averages(precision: NDArray[np.float64]) -> dict[str, float]:
     values = {}
     for name, table in (
-        ("map", precision[:, :, :, _ALL_AREAS, _MOST_100]),
-        ("map50", precision[_IOU50, :, :, _ALL_AREAS, _MOST_100]),
-        ("map75", precision[_IOU75, :, :, _ALL_AREAS, _MOST_100]),
-        *((f"map_{a}", precision[:, :, :, i, _MOST_100]) for i, a in enumerate(_AREAS) if i),
+        ("map", precision[:, :, :, _ALL_AREAS]),
+        ("map50", precision[_IOU50, :, :, _ALL_AREAS]),
+        ("map75", precision[_IOU75, :, :, _ALL_AREAS]),
+        *((f"map_{a}", precision[:, :, :, i]) for i, a in enumerate(_AREAS) if i),
     ):
         supported = table[table > -1]
         if len(supported):
