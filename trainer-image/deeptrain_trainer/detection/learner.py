@@ -117,6 +117,7 @@ class DetectorLearner:
 
     def export(self) -> dict[str, bytes]:
         """`preprocess.onnx`, `model.onnx` and `parity.json`."""
+        self._release_pixels()
         run, size = self.run, self.run.hyperparameters.image_size
         graph = detector_graph(self.model, size, run.concepts, run.detection_score_threshold)
         sample = self.final if len(self.final) else self.boxed
@@ -168,6 +169,11 @@ class DetectorLearner:
         for start in range(0, end, size):
             self.check_stop()
             yield np.arange(start, min(start + size, end))
+
+    def _release_pixels(self) -> None:
+        """Training is over: what it kept in memory goes to export and evaluation."""
+        self.pixels = self._pixels(self.boxed, 0)
+        self.validation_pixels = self._pixels(self.validation, 0)
 
     def _pixels(self, boxed: BoxedItems, budget_bytes: int) -> Pixels:
         dataset, threads = self.data.dataset, self.run.threads

@@ -185,6 +185,29 @@ def test_the_score_threshold_is_the_operating_point_alone(prepared: Prepared) ->
     assert first.values["precision"] >= 0 and second.values["recall"] == 0
 
 
+def test_pixels_kept_for_training_are_let_go_before_export_and_evaluation(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = learner_of(prepared())
+    learner.model.eval()
+    assert learner.pixels.is_cached and learner.validation_pixels.is_cached
+    batch, validated = learner.load_batch(0), learner.validate()
+
+    class Begun(Exception):
+        pass
+
+    def begin(*_: object) -> bytes:
+        raise Begun
+
+    monkeypatch.setattr("deeptrain_trainer.detection.learner.detector_graph", begin)
+    with pytest.raises(Begun):
+        learner.export()
+    assert not learner.pixels.is_cached and not learner.validation_pixels.is_cached
+    # They are made anew where they are asked for.
+    assert np.array_equal(learner.load_batch(0)[0], batch[0])
+    assert learner.validate().loss == validated.loss
+
+
 def test_a_training_that_diverges_is_named(prepared: Prepared) -> None:
     t = prepared(lrate=1e25, num_epochs=6, init_epochs=6)
     with pytest.raises(Failure) as diverged:
