@@ -38,7 +38,7 @@ export async function openClassifier(folder: string): Promise<Classifier> {
 }
 
 /** uint8 [height, width, 3], EXIF orientation applied, alpha over white: what the artifact's contract asks for. */
-async function decode(image: Buffer): Promise<Tensor> {
+export async function decode(image: Buffer): Promise<Tensor> {
   const { data, info } = await sharp(image)
     .autoOrient()
     .flatten({ background: "#ffffff" })

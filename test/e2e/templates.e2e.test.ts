@@ -4,12 +4,12 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { InferenceSession, Tensor } from "onnxruntime-node";
-import sharp from "sharp";
+import { InferenceSession } from "onnxruntime-node";
 import { beforeAll, describe, expect, test } from "vitest";
 import type { ModelVersion } from "../../api/modelversion.ts";
 import { applyObjects } from "../../demo/apply.ts";
 import { fetchArtifact } from "../../demo/artifact.ts";
+import { decode } from "../../demo/classify.ts";
 import { photoArchive } from "./archive.ts";
 import { type Environment, environment } from "./environment.ts";
 import {
@@ -172,9 +172,7 @@ describe("templates beside the classifier", () => {
       ]);
       const preprocess = await InferenceSession.create(join(folder, "preprocess.onnx"));
       const model = await InferenceSession.create(join(folder, "model.onnx"));
-      const { data, info } = await sharp(png).raw().toBuffer({ resolveWithObject: true });
-      const image = new Tensor("uint8", new Uint8Array(data), [info.height, info.width, 3]);
-      const answer = await model.run(await preprocess.run({ image }));
+      const answer = await model.run(await preprocess.run({ image: await decode(png) }));
       expect(answer.boxes?.dims).toEqual([1, 100, 4]);
       const [count] = answer.count?.data ?? [];
       return { count: Number(count) };

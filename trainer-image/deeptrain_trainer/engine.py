@@ -26,7 +26,7 @@ from .speed import Speed
 
 CHECKPOINT_SECONDS = 300.0
 REPORT_SECONDS = 3.0
-# Short epochs end without a checkpoint while the last one is younger: no more than this is lost. The last epoch has one.
+# Short epochs end without a checkpoint while the last one is younger: no more than this is lost.
 SHORTEST_SAVE_SECONDS = 2.0
 # Non-finite steps running, and validation loss over the first one after warm-up, that mean divergence.
 MOST_BAD_STEPS = 3
