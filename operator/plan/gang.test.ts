@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { z } from "zod";
 import { RunFile } from "../../api/run.ts";
 import { Event, Job, Pod } from "./kubernetes.ts";
 import { placementOf } from "./placement.ts";
@@ -287,6 +288,22 @@ describe("pods that train together", () => {
   });
 });
 
+const IndexedJob = z.looseObject({
+  spec: z.looseObject({
+    podFailurePolicy: z.object({
+      rules: z.array(
+        z.looseObject({
+          action: z.string(),
+          onExitCodes: z.looseObject({ values: z.array(z.int()) }).optional(),
+        }),
+      ),
+    }),
+    template: z.looseObject({
+      metadata: z.looseObject({ annotations: z.record(z.string(), z.string()) }),
+    }),
+  }),
+});
+
 describe("the Job of several nodes", () => {
   const inputs = {
     version: version(),
@@ -295,12 +312,7 @@ describe("the Job of several nodes", () => {
     threads: 8,
     oneNode: false,
   };
-  const made = trainingJob(inputs, settings) as unknown as {
-    spec: {
-      podFailurePolicy: { rules: { action: string; onExitCodes?: { values: number[] } }[] };
-      template: { metadata: { annotations: Record<string, string> }; spec: object };
-    };
-  };
+  const made = IndexedJob.parse(trainingJob(inputs, settings));
 
   test("is indexed, gives up as a whole, and its pods find pod 0", () => {
     expect(made.spec).toMatchObject({
