@@ -1,19 +1,18 @@
 """The frozen base of a context-based classifier: what a run's `base` is, as a graph from pixels to an embedding."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from .artifact import checked_files
 from .augment import to_planes
-from .baseweights import base_tensors, load_base_into, version_manifest
+from .baseweights import load_base_into, version_manifest
 from .failure import Failure
 from .models import BACKBONES, backbone_name
 from .run import Base
 
 EMBEDDING = "embedding"
-# Of weights that do not say for which size they were trained: that of the bundled ones.
+# That of the bundled base, which does not say for which size it was trained.
 IMAGE_SIZE = 224
 _MODEL = "model.onnx"
 
@@ -46,11 +45,11 @@ def base_image_size(base: Base) -> int:
 
     Raises Failure: BaseUnavailable where a version cannot be read, BaseIncompatible where a base makes no embedding.
     """
-    if base.id == "none":
+    if base.id in ("none", "http"):
         raise Failure(
             "BaseIncompatible",
-            "spec.base: a context-based classifier trains a head alone, so it needs a base with trained weights: "
-            "name a base of the catalogue, or a classifier or embedder in modelRef.",
+            "spec.base: a context-based classifier trains a head alone, so it needs a base with trained weights and a "
+            "known architecture: name a base of the catalogue, or a classifier or embedder in modelRef.",
         )
     if base.id != "model":
         return IMAGE_SIZE
@@ -65,16 +64,14 @@ def base_image_size(base: Base) -> int:
     return int(manifest["image_size"])
 
 
-def base_graph(base: Base, check_stop: Callable[[], None] = lambda: None) -> BaseGraph:
-    """Builds the graph. `check_stop` may raise to break a download off.
-
-    Raises Failure as `base_image_size` and `load_base_into`, and BaseIncompatible for weights of unknown shapes.
-    """
+def base_graph(base: Base) -> BaseGraph:
+    """Builds the graph. Raises Failure as `base_image_size` and `load_base_into`."""
     size = base_image_size(base)
     if base.id == "model" and _template(base).startswith("visual-embedder/"):
         return BaseGraph(_embedder(base), None)
-    backbone = BACKBONES[_architecture(base, check_stop)].build(size)
-    load_base_into(backbone, base, check_stop)
+    name = backbone_name(_template(base)) if base.id == "model" else base.id
+    backbone = BACKBONES[name].build(size)
+    load_base_into(backbone, base)
     module = _Embedding(backbone).eval().requires_grad_(False)
     from .export import pixels_graph
 
@@ -83,28 +80,6 @@ def base_graph(base: Base, check_stop: Callable[[], None] = lambda: None) -> Bas
 
 def _template(base: Base) -> str:
     return str(version_manifest(base)["template"])
-
-
-def _architecture(base: Base, check_stop: Callable[[], None]) -> str:
-    if base.id == "model":
-        return backbone_name(_template(base))
-    return _told_by_tensors(base, check_stop) if base.id == "http" else base.id
-
-
-def _told_by_tensors(base: Base, check_stop: Callable[[], None]) -> str:
-    """The architecture whose tensors a file has, by their names and shapes."""
-    base_tensors(base, check_stop)  # a file that is no safetensors is refused with its own message
-    for name, backbone in BACKBONES.items():
-        try:
-            load_base_into(backbone.build(IMAGE_SIZE), base, check_stop)
-        except Failure:
-            continue
-        return name
-    raise Failure(
-        "BaseIncompatible",
-        f"spec.base.http: {base.url} has the tensors of no known architecture "
-        f"({', '.join(BACKBONES)}): name weights of one of these.",
-    )
 
 
 def _embedder(base: Base) -> bytes:

@@ -1,7 +1,6 @@
 """The learner of `visual-classifier`: concepts of a whole picture."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,13 +12,13 @@ from .augment import DRAWS, augment, to_planes
 from .baseweights import is_pretrained, load_base_into
 from .data import LabelledItems, RunData, open_data, validation_sample
 from .device import Device
-from .evaluate import exported_scores, probabilities
+from .evaluate import exported_scores, measure, probabilities
 from .export import PARITY_IMAGES, exported_model, model_graph, parity
 from .figures.classifier import classifier_files
 from .figures.picture import StoredPictures
 from .learner import Evaluation, Validation
 from .loss import classification_loss
-from .metrics import ClassifierMetrics, classifier_metrics, selection_metric
+from .metrics import selection_metric
 from .models import BACKBONES, Classifier, backbone_name, begin_linear, seed_initialisation
 from .optimizer import Recipe
 from .order import batch_items, uniforms
@@ -27,7 +26,6 @@ from .pixels import CACHE_SHARE, Pixels, memory_limit_bytes
 from .preprocess import Preprocess, preprocess_graph
 from .run import TrainRun
 from .schedule import schedule_of
-from .videos import are_frames, video_values
 
 RECIPES = {
     "efficientnet-lite0": Recipe("SGD", weight_decay=1e-4),
@@ -66,8 +64,7 @@ class ClassifierLearner:
         self.data: RunData = open_data(run)
         self.schedule = schedule_of(run.hyperparameters, len(self.data.train))
         self.recipe = RECIPES[backbone_name(run.template)]
-        self.are_frames = are_frames(self.data.train.items)
-        self.selection_metric = selection_metric(self.data.exclusive, self.are_frames)
+        self.selection_metric = selection_metric(self.data.exclusive, self.data.are_frames)
         self.labelled = self.data.train
         self.validation = validation_sample(run, self.data)
         self.has_validation = len(self.validation) > 0
@@ -117,7 +114,7 @@ class ClassifierLearner:
         all_scores = np.concatenate(scores)
         if not np.isfinite(all_scores).all():
             raise FloatingPointError("scores are not finite")
-        metrics = self._metrics(all_scores, self.validation)
+        metrics = measure(self.run, self.data, all_scores, self.validation)
         return Validation(metrics.values, loss / len(self.validation))
 
     def export(self) -> dict[str, bytes]:
@@ -144,7 +141,7 @@ class ClassifierLearner:
             pixels = self._pixels(labelled, Preprocess(self.run.hyperparameters.image_size), 0)
             run_model = exported_model(files["model.onnx"], self.run.threads)
             scores = exported_scores(run_model, pixels, self.check_stop)
-        measured = self._metrics(scores, labelled)
+        measured = measure(self.run, self.data, scores, labelled)
         pictures = StoredPictures(self.data.dataset, labelled.items)
         figures = classifier_files(scores, labelled.truth, measured, pictures, split)
         return Evaluation(split, measured.items, measured.values, measured.concepts, figures)
@@ -152,12 +149,3 @@ class ClassifierLearner:
     def _pixels(self, labelled: LabelledItems, preprocess: Preprocess, budget_bytes: int) -> Pixels:
         dataset, threads = self.data.dataset, self.run.threads
         return Pixels(dataset, labelled.items, preprocess, threads, budget_bytes, self.check_stop)
-
-    def _metrics(self, scores: NDArray[np.float32], labelled: LabelledItems) -> ClassifierMetrics:
-        softmax = not self.run.hyperparameters.logreg
-        names, exclusive, truth = self.run.concepts, self.data.exclusive, labelled.truth
-        measured = classifier_metrics(scores, truth, names, exclusive, softmax)
-        if not self.are_frames:
-            return measured
-        of_videos = video_values(scores, truth, labelled.items, names, exclusive, softmax)
-        return replace(measured, values=of_videos | measured.values)

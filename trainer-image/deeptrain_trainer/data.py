@@ -12,6 +12,7 @@ from .failure import Failure
 from .metrics import is_exclusive
 from .order import derived_seed
 from .run import TrainRun
+from .videos import are_frames
 
 # During training at most so many validation items are evaluated; the final evaluation uses all.
 MOST_VALIDATION_ITEMS = 5_000
@@ -37,6 +38,8 @@ class RunData:
     validation: LabelledItems
     test: LabelledItems
     exclusive: bool
+    # The items are frames of videos (videos.py).
+    are_frames: bool
 
     @property
     def final_split(self) -> tuple[Split, LabelledItems]:
@@ -67,7 +70,9 @@ def open_data(run: TrainRun) -> RunData:
             "spec.hyperparameters.logreg: false needs exactly one concept for each item, but some have several: "
             "set it to true.",
         )
-    return RunData(dataset, train, validation, test, is_exclusive(everything))
+    return RunData(
+        dataset, train, validation, test, is_exclusive(everything), are_frames(train.items)
+    )
 
 
 def validation_sample(run: TrainRun, data: RunData) -> LabelledItems:

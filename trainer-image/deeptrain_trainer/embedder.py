@@ -16,8 +16,7 @@ from .augment import DRAWS, augment, to_planes
 from .baseweights import is_pretrained, load_base_into
 from .data import open_data
 from .device import Device
-from .export import PARITY_IMAGES, PARITY_TOLERANCE, pixels_graph, with_metadata
-from .failure import Failure
+from .export import PARITY_IMAGES, agreement, pixels_graph, with_metadata
 from .figures.neighbours import neighbour_files
 from .figures.picture import StoredPictures
 from .heldout import ConceptItems, protocol_of, sample
@@ -276,18 +275,8 @@ def parity(expected: Embed, exported: Embed, images: NDArray[np.uint8]) -> dict[
     """Compares the directions of two embedders on real images. Raises Failure(ParityFailed)."""
     ours, theirs = expected(images).astype(np.float64), exported(images).astype(np.float64)
     lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
-    difference = float((1 - (ours * theirs).sum(1) / lengths).max())
-    if not difference <= PARITY_TOLERANCE:  # NaN must fail too
-        raise Failure(
-            "ParityFailed",
-            f"The exported model's embeddings differ from PyTorch's by a cosine distance of {difference:.3g} on "
-            f"{len(images)} images, more than {PARITY_TOLERANCE}.",
-        )
-    return {
-        "images": len(images),
-        "largestDifference": difference,
-        "tolerance": PARITY_TOLERANCE,
-    }
+    distances = 1 - (ours * theirs).sum(1) / lengths
+    return agreement("embeddings, by their cosine distance,", distances, len(images))
 
 
 def centroid_loss(

@@ -92,7 +92,7 @@ def open_embeddings(
         log({"type": "embeddings-damaged", "path": str(folder), "problem": str(error)})
     pixels = Pixels(dataset, items, Preprocess(size), run.threads, 0, check_stop)
     log({"type": "embeddings-begun", "items": len(items)})
-    base = base_graph(run.base, check_stop)
+    base = base_graph(run.base)
     _make(folder, identity, _Source(base, size, pixels, run.threads, check_stop))
     return _load(folder, identity)
 

@@ -1,12 +1,17 @@
-"""Scores of a classifier: of its logits, and of the exported graphs from the stored bytes."""
+"""Scores of a classifier, of its logits and of the exported graphs from the stored bytes, and what they are worth."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .data import LabelledItems, RunData
+from .metrics import ClassifierMetrics, classifier_metrics
 from .pixels import Pixels
+from .run import TrainRun
+from .videos import video_values
 
 _BATCH = 128
 
@@ -27,3 +32,15 @@ def exported_scores(
         check_stop()
         scores.append(run_model(pixels.batch(np.arange(start, min(start + _BATCH, len(pixels))))))
     return np.concatenate(scores)
+
+
+def measure(
+    run: TrainRun, data: RunData, scores: NDArray[np.float32], labelled: LabelledItems
+) -> ClassifierMetrics:
+    """Metrics of a classifier's scores [items, C]; where the items are frames, those of their videos too."""
+    names, exclusive, softmax = run.concepts, data.exclusive, not run.hyperparameters.logreg
+    measured = classifier_metrics(scores, labelled.truth, names, exclusive, softmax)
+    if not data.are_frames:
+        return measured
+    of_videos = video_values(scores, labelled.truth, labelled.items, names, exclusive, softmax)
+    return replace(measured, values=of_videos | measured.values)

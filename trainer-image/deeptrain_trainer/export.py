@@ -108,15 +108,23 @@ def parity(
 ) -> dict[str, Any]:
     """Compares PyTorch with ONNX Runtime on real images. Raises Failure(ParityFailed)."""
     expected = _Servable(model, logreg).cpu().eval()(torch.from_numpy(images)).numpy()
-    difference = float(np.abs(expected - run_model(images)).max())
+    return agreement("scores", np.abs(expected - run_model(images)), len(images))
+
+
+def agreement(what: str, differences: NDArray[np.floating], images: int) -> dict[str, Any]:
+    """The content of parity.json. `what` differs from PyTorch's by `differences`.
+
+    Raises Failure(ParityFailed) where one is above PARITY_TOLERANCE.
+    """
+    difference = float(differences.max())
     if not difference <= PARITY_TOLERANCE:  # NaN must fail too
         raise Failure(
             "ParityFailed",
-            f"The exported model's scores differ from PyTorch's by {difference:.3g} on {len(images)} images, "
+            f"The exported model's {what} differ from PyTorch's by {difference:.3g} on {images} images, "
             f"more than {PARITY_TOLERANCE}.",
         )
     return {
-        "images": len(images),
+        "images": images,
         "largestDifference": difference,
         "tolerance": PARITY_TOLERANCE,
     }

@@ -15,17 +15,16 @@ from torch.nn import functional as F
 
 from .artifact import document
 from .basegraph import EMBEDDING
-from .data import LabelledItems, open_data, validation_sample
+from .data import open_data, validation_sample
 from .device import Device
 from .embeddings import items_in_order, open_embeddings, rows_of
-from .evaluate import probabilities
-from .export import PARITY_TOLERANCE, exported_model, with_metadata
-from .failure import Failure
+from .evaluate import measure, probabilities
+from .export import agreement, exported_model, with_metadata
 from .figures.classifier import classifier_files
 from .figures.picture import StoredPictures
 from .learner import Evaluation, Validation
 from .loss import classification_loss
-from .metrics import ClassifierMetrics, classifier_metrics, selection_metric
+from .metrics import selection_metric
 from .models import BasedModel, begin_linear, seed_initialisation
 from .optimizer import Recipe
 from .order import batch_items
@@ -33,7 +32,6 @@ from .pixels import Pixels
 from .preprocess import IR_VERSION, OPSET, Preprocess, open_session, preprocess_graph
 from .run import TrainRun
 from .schedule import schedule_of
-from .videos import are_frames, video_values
 
 # The Euclidean norm of what the head sees: with a norm of 1 it would learn too slowly, and the norm that the base gives
 # says more about the picture's contrast than about what it shows.
@@ -77,8 +75,7 @@ class LinearLearner:
             test_freq=-(-resolved.num_epochs // MOST_VALIDATIONS),
         )
         self.recipe = Recipe("SGD", weight_decay=1e-4)
-        self.are_frames = are_frames(self.data.train.items)
-        self.selection_metric = selection_metric(self.data.exclusive, self.are_frames)
+        self.selection_metric = selection_metric(self.data.exclusive, self.data.are_frames)
         self.validation = validation_sample(run, self.data)
         self.has_validation = len(self.validation) > 0
         self.embeddings = open_embeddings(run, self.data.dataset, check_stop)
@@ -112,7 +109,7 @@ class LinearLearner:
         scores = probabilities(logits, logreg).cpu().numpy()
         if not np.isfinite(scores).all():
             raise FloatingPointError("scores are not finite")
-        return Validation(self._metrics(scores, self.validation).values, loss)
+        return Validation(measure(self.run, self.data, scores, self.validation).values, loss)
 
     def export(self) -> dict[str, bytes]:
         """`preprocess.onnx`, `model.onnx` (the base and the head), `head.onnx` and `parity.json`."""
@@ -147,7 +144,7 @@ class LinearLearner:
             embeddings = self.embeddings.vectors[rows[start : start + _BATCH]]
             scores += session.run(["scores"], {EMBEDDING: embeddings})
         all_scores = np.concatenate(scores)
-        measured = self._metrics(all_scores, labelled)
+        measured = measure(self.run, self.data, all_scores, labelled)
         pictures = StoredPictures(self.data.dataset, labelled.items)
         figures = classifier_files(all_scores, labelled.truth, measured, pictures, split)
         return Evaluation(
@@ -170,27 +167,7 @@ class LinearLearner:
         found = exported_model(graph, threads)(pixels.batch(range(len(items))))
         logits = self.model(torch.from_numpy(stored.references))
         expected = probabilities(logits, self.run.hyperparameters.logreg).numpy()
-        difference = float(np.abs(expected - found).max())
-        if not difference <= PARITY_TOLERANCE:  # NaN must fail too
-            raise Failure(
-                "ParityFailed",
-                f"The exported model's scores differ from PyTorch's by {difference:.3g} on {len(items)} images, "
-                f"more than {PARITY_TOLERANCE}.",
-            )
-        return {
-            "images": len(items),
-            "largestDifference": difference,
-            "tolerance": PARITY_TOLERANCE,
-        }
-
-    def _metrics(self, scores: NDArray[np.float32], labelled: LabelledItems) -> ClassifierMetrics:
-        softmax = not self.run.hyperparameters.logreg
-        names, exclusive, truth = self.run.concepts, self.data.exclusive, labelled.truth
-        measured = classifier_metrics(scores, truth, names, exclusive, softmax)
-        if not self.are_frames:
-            return measured
-        of_videos = video_values(scores, truth, labelled.items, names, exclusive, softmax)
-        return replace(measured, values=of_videos | measured.values)
+        return agreement("scores", np.abs(expected - found), len(items))
 
 
 def head_graph(head: nn.Linear, logreg: bool) -> ModelProto:

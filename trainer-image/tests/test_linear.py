@@ -21,7 +21,6 @@ from stored import INPUTS_HASH, UID, train_run
 from deeptrain_trainer import embeddings
 from deeptrain_trainer.artifact import publish
 from deeptrain_trainer.basegraph import BaseGraph, base_graph, base_image_size
-from deeptrain_trainer.bases import base_folder
 from deeptrain_trainer.checkpoint import Checkpoints
 from deeptrain_trainer.data import open_data
 from deeptrain_trainer.embeddings import items_in_order, open_embeddings
@@ -344,6 +343,8 @@ def refused(run: dict[str, Any], reason: str, words: str) -> None:
 
 def test_bases_that_make_no_embedding_are_refused(make: MakeRun, tmp_path: Path) -> None:
     refused(make() | {"base": {"id": "none"}}, "BaseIncompatible", "needs a base")
+    with pytest.raises(Failure, match="known architecture"):
+        base_image_size(Base("http", "sha256:" + "0" * 64, "https://example.com/weights", tmp_path))
     detector = version(tmp_path / "detector", "visual-detector/retinanet-resnet50", {})
     refused(make() | {"base": detector}, "BaseIncompatible", "visual-detector/retinanet-resnet50")
     other = version(tmp_path / "other", "context-based-classifier/linear", {})
@@ -351,27 +352,3 @@ def test_bases_that_make_no_embedding_are_refused(make: MakeRun, tmp_path: Path)
     changed = detector | {"digest": "sha256:" + "0" * 64}
     refused(make() | {"base": changed}, "BaseUnavailable", "manifest")
     refused(make() | {"derived": ""}, "InputInvalid", "derived")
-
-
-def test_an_address_is_told_by_its_tensors(tmp_path: Path) -> None:
-    def fetched(content: bytes) -> Base:
-        digits = hashlib.sha256(content).hexdigest()
-        (tmp_path / f"{digits}.safetensors").write_bytes(content)
-        return Base("http", f"sha256:{digits}", "https://example.com/weights", tmp_path)
-
-    lite0 = fetched((base_folder() / "efficientnet-lite0.safetensors").read_bytes())
-    assert base_image_size(lite0) == 224
-    base = base_graph(lite0)
-    images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
-    found = open_session(base.graph, 1).run(["embedding"], {"pixels": images})[0]
-    assert base.module is not None and found.shape == (2, 1280)
-    with torch.no_grad():
-        expected = base.module(torch.from_numpy(images)).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-3)
-
-    with pytest.raises(Failure, match="efficientnet-lite0") as unknown:
-        base_graph(fetched(save({"weight": torch.zeros(3)})))
-    assert unknown.value.reason == "BaseIncompatible"
-    with pytest.raises(Failure, match="pickle") as pickle:
-        base_graph(fetched(b"\x80\x02}q\x00."))
-    assert pickle.value.reason == "BaseIncompatible"
