@@ -1,6 +1,7 @@
 // The types of templates beside the classifier, on one node: a detector from boxes to answers, and an embedder that
 // becomes the base of a context-based classifier.
 
+import { createHash } from "node:crypto";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -153,6 +154,40 @@ describe("templates beside the classifier", () => {
     expect(log).toContain("embeddings-found");
     expect(log).not.toContain("embeddings-begun");
   });
+
+  test("weights by their address begin a training, and others than those that were named do not", async () => {
+    const weights = await weightsOf(await versionOf("looks-v1"));
+    env.files.serve("looks.safetensors", weights);
+    const url = env.files.url("looks.safetensors");
+    const begunWith = (name: string, sha256: string) =>
+      modelManifest(name, "photos", {
+        template: "visual-classifier/efficientnet-lite0",
+        base: { http: { url, sha256 } },
+        hyperparameters: { logreg: false, image_size: 64, num_epochs: 1 },
+        resources: { cpu: "2", memory: "3Gi" },
+      });
+    const sha256 = createHash("sha256").update(weights).digest("hex");
+    await apply(begunWith("begun", sha256), begunWith("mistaken", "0".repeat(64)));
+    await objects.untilModel("begun", isReady, TRAINED_MS);
+    expect((await versionOf("begun-v1")).spec.base).toEqual({
+      id: "http",
+      digest: `sha256:${sha256}`,
+      url,
+    });
+    const mistaken = await objects.untilModel("mistaken", isStalled, TRAINED_MS);
+    expect(condition(mistaken, "Ready")).toMatchObject({ reason: "BaseUnavailable" });
+    expect(condition(mistaken, "Ready")?.message).toContain("spec.base.http");
+  });
+
+  async function weightsOf(version: ModelVersion): Promise<Buffer> {
+    const folder = await mkdtemp(join(tmpdir(), "deeptrain-weights-"));
+    try {
+      await fetchArtifact(env, version, env.installation.trainerImage, folder);
+      return await readFile(join(folder, "weights.safetensors"));
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
 
   async function versionOf(name: string): Promise<ModelVersion> {
     const version = await objects.version(name);
