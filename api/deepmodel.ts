@@ -119,6 +119,24 @@ export const Scheduling = z
       .max(253)
       .optional()
       .describe("RuntimeClass of the training pod."),
+    queueName: text(
+      63,
+      /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/,
+      "the name of a LocalQueue consists of lower-case letters, digits, dashes and dots",
+    )
+      .optional()
+      .describe(
+        "Kueue's LocalQueue, in this namespace, that admits the training Jobs. They wait for its quota, and may lose it to a higher priority: then they go on from their last checkpoint. Without Kueue in the cluster they start at once.",
+      ),
+    workloadPriorityClassName: text(
+      63,
+      /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/,
+      "the name of a WorkloadPriorityClass consists of lower-case letters, digits, dashes and dots",
+    )
+      .optional()
+      .describe(
+        "Kueue's WorkloadPriorityClass: the priority in the queue. Default: the priority of the pod.",
+      ),
   })
   .describe("Where the training pod may run.");
 

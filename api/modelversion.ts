@@ -136,11 +136,13 @@ export const ModelVersionStatus = z
         "When the DeepModel last wanted this version; the least recently wanted is removed first.",
       ),
     progress: Progress.optional(),
-    /** (attempt, sequence) of the newest accepted report. */
+    /** Of the newest accepted report. */
     reported: z
       .object({
         attempt: count.describe("Its attempt."),
-        sequence: count.describe("Its number in the attempt."),
+        sequence: count.describe("Its number among those of its pod."),
+        pod: z.string().max(64).optional().describe("UID of the pod that sent it."),
+        since: time.optional().describe("When that pod's first report came."),
       })
       .optional()
       .describe("The newest report that was accepted."),
@@ -158,6 +160,11 @@ export const ModelVersionStatus = z
       })
       .optional()
       .describe("The newest checkpoint."),
+    lostSeconds: count
+      .optional()
+      .describe(
+        "Seconds of training that had to be done again: from the last checkpoint to the end of the pod that wrote it, over all attempts.",
+      ),
     metrics: Metrics.optional(),
     concepts: z
       .array(ConceptMetrics)

@@ -3,7 +3,7 @@
 
 import { z } from "zod";
 import { DatasetSource, DatasetSpec, PvcSource, Splits } from "./dataset.ts";
-import { Gate, Toleration } from "./deepmodel.ts";
+import { Gate, Scheduling, Toleration } from "./deepmodel.ts";
 import { type Judgement, judging, type Rule, ruleOn } from "./rule.ts";
 import { templateRules } from "./templaterules.ts";
 
@@ -64,6 +64,13 @@ export const deepModelRules: readonly Rule[] = [
     fieldPath: ".tolerationSeconds",
     reason: "FieldValueForbidden",
     message: "tolerationSeconds is allowed where effect is NoExecute only",
+  }),
+  ruleOn(Scheduling, "spec.scheduling", {
+    rule: "!has(self.workloadPriorityClassName) || has(self.queueName)",
+    holds: (self) => self.workloadPriorityClassName === undefined || self.queueName !== undefined,
+    fieldPath: ".workloadPriorityClassName",
+    reason: "FieldValueForbidden",
+    message: "workloadPriorityClassName is allowed where queueName is set only",
   }),
   ruleOn(Gate, "spec.gates[]", {
     rule: "has(self.min) || has(self.max)",

@@ -121,8 +121,8 @@ export class Work {
       key,
       review: apiServerReviewer(client),
       runOf: controllers.runOf,
-      sink: (uid, report) => {
-        const written = controllers.takeReport(uid, report);
+      sink: (uid, report, podUid) => {
+        const written = controllers.takeReport(uid, report, podUid);
         if (report.event.type === "report") return written;
         // Mere progress is answered at once; that it was not written in time is no one's loss.
         written.catch(() => undefined);

@@ -51,11 +51,19 @@ describe("an edited Job", () => {
       ],
     });
 
-  test("that is suspended by hand waits as in a queue, and goes on", async () => {
+  test("that is suspended by hand waits as in a queue once its pod has ended, and goes on", async () => {
+    const podKey = `${key}-p`;
+    const running = scene.server.get(pods, podKey);
     edit({ spec: { suspend: true } });
+    await until("Preempted");
+    scene.server.remove(pods, podKey);
     await until("Queued");
+    expect(version().status?.attempts).toMatchObject([{ state: "Pending", reason: "Queued" }]);
+    expect(version().status?.attempts?.[0]?.startedAt).toBeUndefined();
     expect(condition(model().status, "Stalled")).toBeUndefined();
     edit({ spec: { suspend: false } });
+    const { uid: _, resourceVersion: __, ...metadata } = running?.metadata ?? {};
+    scene.server.put(pods, { ...running, metadata });
     await until("Training");
     await settled(scene.server);
     expect(trainings()).toEqual(["pets-v1-a1"]);

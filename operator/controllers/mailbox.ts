@@ -1,6 +1,5 @@
 // Where accepted progress reports wait for their object's next status write.
 
-import type { ProgressReport } from "../../api/progress.ts";
 import { isAwaited, type Mail, replaces } from "../plan/mail.ts";
 
 /** A report that must be written before it is acknowledged is refused after so long; its sender tries again. */
@@ -22,7 +21,8 @@ export class Mailbox {
   }
 
   /** Takes a report in. Resolves when it is in the object's status, or has become needless. */
-  put(uid: string, report: ProgressReport, receivedAt: string): Promise<void> {
+  put(uid: string, mail: Mail): Promise<void> {
+    const { report } = mail;
     const waiting = (this.#mails.get(uid) ?? []).filter((older) => {
       if (!replaces(report, older.report)) return true;
       if (isAwaited(older.report)) older.written.reject(new Error("a newer report has come"));
@@ -31,7 +31,7 @@ export class Mailbox {
     });
     if (waiting.length >= MAILS_MAX) waiting.shift()?.written.resolve();
     const written = Promise.withResolvers<void>();
-    waiting.push({ report, receivedAt, written });
+    waiting.push({ ...mail, written });
     this.#mails.set(uid, waiting);
     this.#onMail(uid);
     const timer = setTimeout(

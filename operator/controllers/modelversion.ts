@@ -6,7 +6,7 @@ import { planVersion } from "../plan/modelversion.ts";
 import { withoutProgress } from "../plan/versionprogress.ts";
 import { nameOf } from "../runtime/resource.ts";
 import { modelVersions } from "./kinds.ts";
-import { claimOf, eventsOf } from "./observed.ts";
+import { claimOf, eventsOf, workloadOf } from "./observed.ts";
 import { type Io, type Kind, reconcile } from "./shell.ts";
 
 export const reconcileModelVersion = (io: Io) => (key: string) => {
@@ -36,6 +36,7 @@ export const reconcileModelVersion = (io: Io) => (key: string) => {
         pods,
         siblingJobs: siblings.flatMap(({ metadata }) => caches.jobs.ownedBy(metadata)),
         events: isComplete(version) ? [] : await eventsOf(io, jobs, pods),
+        workload: isComplete(version) ? undefined : await workloadOf(io, jobs),
         claim: isComplete(version) ? undefined : await claimOf(io, namespace),
         mails,
         refusals,

@@ -1,9 +1,11 @@
 // Reads beside the caches: the events of what waits without saying why, and the store's claim.
 
 import { Claim, Event, type Job, type Pod } from "../plan/kubernetes.ts";
+import { kueueLabel, Workload, waitsInQueue } from "../plan/kueue.ts";
 import { isOwnedBy } from "../plan/plan.ts";
 import { isFinished, lacksPods, wantsEvents } from "../plan/podstate.ts";
-import { coreEvents } from "./kinds.ts";
+import { isNotFound, isRefused } from "../runtime/apierror.ts";
+import { coreEvents, workloads } from "./kinds.ts";
 import type { Io } from "./shell.ts";
 
 /** Events of the unfinished Jobs and of their pods, where only events can tell why nothing happens. */
@@ -29,6 +31,24 @@ export const eventsOf = async (
     }
   }
   return events;
+};
+
+/** What Kueue says of the Job that it has suspended; nothing where there is no Kueue, or none that we may ask. */
+export const workloadOf = async (
+  io: { client: Pick<Io["client"], "list"> },
+  jobs: readonly Job[],
+): Promise<Workload | undefined> => {
+  const job = jobs.find((each) => !isFinished(each) && waitsInQueue(each));
+  if (job === undefined) return undefined;
+  const { namespace, uid } = job.metadata;
+  try {
+    const labelSelector = `${kueueLabel.jobUid}=${uid}`;
+    const page = await io.client.list(workloads, { namespace, labelSelector, limit: 1 });
+    return Workload.safeParse(page.items[0]).data;
+  } catch (error) {
+    if (isNotFound(error) || isRefused(error)) return undefined;
+    throw error;
+  }
 };
 
 /** The claim deeptrain-store of a namespace. */

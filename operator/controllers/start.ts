@@ -53,7 +53,7 @@ export interface Controllers {
   /** For the progress endpoint: what is known of a run, by the UID of its object. */
   runOf(uid: string): Run | undefined;
   /** For the progress endpoint: resolves when the report is in the status. */
-  takeReport(uid: string, report: ProgressReport): Promise<void>;
+  takeReport(uid: string, report: ProgressReport, podUid: string): Promise<void>;
   /** Begins to work. Call it when `synced` has resolved and the Lease is held. */
   start(): void;
   /** Resolves when the reconciles in hand have ended and nothing is watched any more. */
@@ -94,7 +94,7 @@ export const startControllers = (options: ControllersOptions): Controllers => {
     watches,
     synced: Promise.all(watches.map((watch) => watch.synced)).then(() => undefined),
     runOf: (uid) => runOf(caches, uid),
-    takeReport: (uid, report) => mailbox.put(uid, report, now()),
+    takeReport: (uid, report, podUid) => mailbox.put(uid, { report, podUid, receivedAt: now() }),
     start: () => {
       for (const each of controllers) each.start();
     },

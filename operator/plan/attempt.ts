@@ -7,6 +7,7 @@ import { type AttemptIdentity, attemptEnd, inspectionEnd } from "./attemptend.ts
 import { ended } from "./attemptoutcome.ts";
 import type { Outcome } from "./conditions.ts";
 import type { Job } from "./kubernetes.ts";
+import { queueDueMs } from "./kueue.ts";
 import { placementDigest, placementOf } from "./placement.ts";
 import { type Effect, isOwnedBy, type Refusal, tryAgainMs } from "./plan.ts";
 import {
@@ -46,7 +47,7 @@ export const follow = (
   const job = ownJob(world, attempt.job);
   if (job === undefined) return withoutJob(world, wish, model, before, attempt);
   const pods = world.pods.filter((pod) => isOwnedBy(pod, job.metadata));
-  const state = podState({ job, pods, events: world.events });
+  const state = podState({ job, pods, events: world.events, workload: world.workload });
   const seen: Attempt = { ...attempt, jobUid: job.metadata.uid };
   if (state.is === "ended") {
     const isStopping = attempt.reason === "Stopping" || isGoing(job);
@@ -76,7 +77,7 @@ export const follow = (
           outcome: working(state.reason, message),
         },
         effects: [],
-        nextMs: eventsDueMs(job, pods, now),
+        nextMs: state.reason === "Queued" ? queueDueMs(job, now) : eventsDueMs(job, pods, now),
       };
     }
     case "running": {
@@ -118,11 +119,13 @@ const nodeLost = (before: VersionStanding, attempt: Attempt, stuck: string): Ste
   nextMs: STUCK_AGAIN_MS,
 });
 
+/** No pod of it runs. One that ran was taken from it: it has not started, as far as its cure is concerned. */
 const waitingAttempt = (
   seen: Attempt,
   { reason, message }: { reason: Outcome["reason"]; message: string },
 ): Attempt => {
-  const { reason: _, message: __, ...attempt } = seen;
+  const { reason: _, message: __, startedAt: ___, node: ____, ...facts } = seen;
+  const attempt: Attempt = { ...facts, state: "Pending" };
   return reason === "Starting" ? attempt : { ...attempt, reason, message: message.slice(0, 512) };
 };
 

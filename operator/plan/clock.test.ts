@@ -69,6 +69,7 @@ describe("a clock that is set back by an hour", () => {
     const mails: Mail[] = [
       {
         report: { task: "train", uid: "u", attempt: 1, sequence: 1, event },
+        podUid: "pod-1",
         receivedAt: at(0),
       },
     ];

@@ -77,6 +77,7 @@ const effects = (plan: Plan<DatasetStatus>): string[] =>
   );
 
 const mail = (event: ImportEvent, attempt = 1, sequence = 1): Mail => ({
+  podUid: "pod-1",
   receivedAt: at(150),
   report: { task: "import", uid: "uid-photos", attempt, sequence, event },
 });

@@ -15,7 +15,8 @@ const ObjectMeta = z.object({
   ownerReferences: z.array(OwnerReference).optional(),
 });
 
-const condition = z.object({
+/** A condition of a Job, a pod or a Workload. */
+export const Condition = z.object({
   type: z.string(),
   status: z.string(),
   reason: z.string().optional(),
@@ -38,7 +39,7 @@ export const Job = z.object({
   }),
   status: z
     .object({
-      conditions: z.array(condition).optional(),
+      conditions: z.array(Condition).optional(),
       startTime: z.string().nullish(),
       completionTime: z.string().nullish(),
     })
@@ -76,7 +77,7 @@ export const Pod = z.object({
       phase: z.string().optional(),
       reason: z.string().optional(),
       message: z.string().optional(),
-      conditions: z.array(condition).optional(),
+      conditions: z.array(Condition).optional(),
       containerStatuses: z.array(containerStatus).optional(),
     })
     .optional(),

@@ -5,6 +5,8 @@ import type { ProgressReport } from "../../api/progress.ts";
 /** A report that the endpoint accepted: its sender is a live pod of that attempt. */
 export interface Mail {
   report: ProgressReport;
+  /** The pod that sent it. */
+  podUid: string;
   /** When it was received (RFC 3339). */
   receivedAt: string;
 }

@@ -6,6 +6,7 @@ import { canonicalDigest } from "../../api/canonical.ts";
 import type { DeepModelSpec } from "../../api/deepmodel.ts";
 import { annotation } from "../../api/group.ts";
 import type { Job } from "./kubernetes.ts";
+import type { Scheduling } from "./kueue.ts";
 import { quantityValue } from "./quantity.ts";
 
 export interface Placement {
@@ -15,7 +16,7 @@ export interface Placement {
   /** Pods that train together; absent where it is one. */
   nodes?: number;
   gpuResourceName: string;
-  scheduling: Record<string, unknown>;
+  scheduling: Scheduling;
   activeDeadlineSeconds?: number;
   /** Where the base's file is fetched from; which file it is, its digest says. */
   baseUrl?: string;

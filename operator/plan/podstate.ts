@@ -5,6 +5,7 @@ import { exitCode, type Reason } from "../../api/reasons.ts";
 import { oneLine } from "./conditions.ts";
 import { decidingPod, gangSize, leadingPod, reportingPod } from "./gang.ts";
 import type { Event, Job, Pod } from "./kubernetes.ts";
+import { queuedMessage, type Workload } from "./kueue.ts";
 import { later, msUntil } from "./plan.ts";
 import { CONTAINER } from "./trainerpod.ts";
 
@@ -35,7 +36,7 @@ export interface JobEnd {
   succeeded: boolean;
   deadlineExceeded: boolean;
   outOfMemory: boolean;
-  /** One of several pods was evicted or preempted: all end with it. */
+  /** One of several pods was evicted or preempted, or a queue took them all back: all end with it. */
   disrupted?: boolean;
   /** Absent where the pod was gone before it was read. */
   exitCode?: number;
@@ -53,9 +54,11 @@ export interface Observed {
   pods: readonly Pod[];
   /** Events of the Job and of its pods; read only when `wantsEvents` says so. */
   events: readonly Event[];
+  /** What Kueue says of the Job; read only when `waitsInQueue` says so. */
+  workload?: Workload | undefined;
 }
 
-export const podState = ({ job, pods, events }: Observed): PodState => {
+export const podState = ({ job, pods, events, workload }: Observed): PodState => {
   const left = pods.filter(isLeft);
   const ended = jobCondition(job, "Complete") ?? jobCondition(job, "Failed");
   if (ended !== undefined) {
@@ -64,7 +67,9 @@ export const podState = ({ job, pods, events }: Observed): PodState => {
   }
   if (job.metadata.deletionTimestamp !== undefined) return { is: "stopping" };
   if (job.spec.suspend === true) {
-    return { is: "waiting", reason: "Queued", message: "the Job is suspended by a queue" };
+    return left.length > 0
+      ? { is: "waiting", reason: "Preempted", message: "its Job was suspended; its pod is ending" }
+      : { is: "waiting", reason: "Queued", message: queuedMessage(job, workload) };
   }
   const pod = leading(job, left);
   if (gangSize(job) > 1 && lacksPods(job, pods)) {
@@ -294,7 +299,9 @@ const jobEnd = (job: Job, pods: readonly Pod[]): JobEnd => {
     succeeded: complete !== undefined,
     deadlineExceeded: failed?.reason === "DeadlineExceeded",
     outOfMemory: terminated?.reason === "OOMKilled",
-    ...(isGang && failed !== undefined && (pods.some(isDisrupted) || isDisruption(failed))
+    ...(isGang &&
+    failed !== undefined &&
+    (pods.some(isDisrupted) || isDisruption(failed) || job.spec.suspend === true)
       ? { disrupted: true }
       : {}),
     ...(terminated === undefined ? {} : { exitCode: terminated.exitCode }),

@@ -229,6 +229,7 @@ describe("planDataset", () => {
     .map((value) => DatasetStatus.parse(value));
   const mails: fc.Arbitrary<Mail[]> = fc.array(
     fc.record({
+      podUid: fc.constantFrom("pod-1", "pod-2"),
       receivedAt: time,
       report: fc.record({
         task: fc.constant("import" as const),
@@ -324,7 +325,7 @@ describe("planVersion", () => {
         threads: fc.integer({ min: 1, max: 4 }),
         lastHandledRetry: fc.constantFrom("", "1"),
         lastWantedAt: time,
-        reported: fc.record({ attempt: count, sequence: count }),
+        reported: fc.record({ attempt: count, sequence: count, pod: fc.constant("pod-1") }),
       },
       { requiredKeys: [] },
     )

@@ -30,6 +30,8 @@ export interface TrainerJob {
   name: string;
   owner: OwnerReference;
   labels: Record<string, string>;
+  /** Of the Job alone: what its queue goes by. */
+  queueLabels?: Record<string, string>;
   annotations?: Record<string, string>;
   run: RunFile;
   store: StoreMount[];
@@ -52,7 +54,7 @@ export const trainerJob = (job: TrainerJob, settings: Settings): Manifest => ({
   metadata: {
     name: job.name,
     namespace: job.namespace,
-    labels: ownLabels(job.labels),
+    labels: { ...ownLabels(job.labels), ...job.queueLabels },
     ...(job.annotations === undefined ? {} : { annotations: job.annotations }),
     ownerReferences: [job.owner],
   },

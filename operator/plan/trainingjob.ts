@@ -12,6 +12,7 @@ import {
 import type { ModelVersion } from "../../api/modelversion.ts";
 import { type InspectRun, RunBase, type TrainRun } from "../../api/run.ts";
 import { newestTemplate } from "../../api/templates.ts";
+import { splitScheduling } from "./kueue.ts";
 import { jobPlacement, type Placement, resourceQuantities } from "./placement.ts";
 import type { Manifest, Settings } from "./plan.ts";
 import { ownerReference, ownLabels } from "./plan.ts";
@@ -195,19 +196,26 @@ const common = (
   { version, attempt, placement, oneNode }: AttemptInputs,
   task: "train" | "inspect",
   name: string,
-): Pick<TrainerJob, "namespace" | "name" | "owner" | "labels" | "scheduling" | "oneNode"> => ({
-  namespace: version.metadata.namespace,
-  name,
-  owner: ownerReference("ModelVersion", version.metadata),
-  labels: {
-    [label.task]: task,
-    [label.model]: version.spec.model.name,
-    [label.version]: version.metadata.name,
-    [label.attempt]: String(attempt),
-  },
-  scheduling: placement.scheduling,
-  oneNode,
-});
+): Pick<
+  TrainerJob,
+  "namespace" | "name" | "owner" | "labels" | "queueLabels" | "scheduling" | "oneNode"
+> => {
+  const { queueLabels, pod } = splitScheduling(placement.scheduling);
+  return {
+    namespace: version.metadata.namespace,
+    name,
+    owner: ownerReference("ModelVersion", version.metadata),
+    labels: {
+      [label.task]: task,
+      [label.model]: version.spec.model.name,
+      [label.version]: version.metadata.name,
+      [label.attempt]: String(attempt),
+    },
+    queueLabels,
+    scheduling: pod,
+    oneNode,
+  };
+};
 
 const outputMount = (version: ModelVersion, readOnly: boolean) => ({
   subPath: versionPath(version.metadata.namespace, version.spec.model, version.spec.number),

@@ -7,8 +7,14 @@ import { dueInMs, type Mail, PROGRESS_EVERY_MS } from "./mail.ts";
 import { at, version } from "./testing/gen.ts";
 import { readMails, settledProgress } from "./versionprogress.ts";
 
-const mail = (event: TrainingEvent, sequence: number, attempt = 1): Mail => ({
-  receivedAt: at(sequence),
+const mail = (
+  event: TrainingEvent,
+  sequence: number,
+  attempt = 1,
+  { podUid = "pod-1", seconds = sequence } = {},
+): Mail => ({
+  podUid,
+  receivedAt: at(seconds),
   report: { task: "train", uid: "uid-pets-v1", attempt, sequence, event },
 });
 const position = (epoch: number) => ({ epoch, epochs: 4, step: epoch * 19, steps: 76 });
@@ -55,7 +61,7 @@ describe("progress", () => {
       precision: "fp32",
       startedFromStep: 0,
     });
-    expect(told.reported).toEqual({ attempt: 1, sequence: 3 });
+    expect(told.reported).toEqual({ attempt: 1, sequence: 3, pod: "pod-1", since: at(1) });
   });
 
   test("at an epoch's end: history and the headline metric", () => {
@@ -91,6 +97,39 @@ describe("progress", () => {
     ]);
     expect(resumed.history?.map(({ epoch: number }) => number)).toEqual([1, 2]);
     expect(resumed.attempt?.startedFromStep).toBe(19);
+  });
+
+  test("a pod that replaces another in the same attempt counts anew, and what was lost with it is told", () => {
+    const started = {
+      type: "started",
+      ...position(1),
+      threads: 2,
+      device: "cpu",
+      precision: "fp32",
+    } as const;
+    const first = readMails(version(), 1, [
+      mail({ ...started, ...position(0) }, 1, 1, { seconds: 10 }),
+      mail(epoch(1), 2, 1, { seconds: 20 }),
+      mail({ type: "checkpoint", epoch: 1, step: 19 }, 3, 1, { seconds: 21 }),
+      mail(epoch(2), 4, 1, { seconds: 40 }),
+    ]);
+    expect(first.lostSeconds).toBeUndefined();
+    const { attempt: _, ...status } = first;
+    const second = { podUid: "pod-2" };
+    const resumed = readMails(version({ status }), 1, [
+      mail(started, 1, 1, { ...second, seconds: 100 }),
+      mail(started, 1, 1, { ...second, seconds: 100 }),
+      mail(epoch(2, 0.9), 2, 1, { ...second, seconds: 120 }),
+    ]);
+    expect(resumed.reported).toEqual({ attempt: 1, sequence: 2, pod: "pod-2", since: at(100) });
+    expect(resumed.history?.at(-1)?.validation).toEqual({ top1: 0.9 });
+    expect(resumed.lostSeconds).toBe(19);
+    // It ends before it has written a checkpoint: all that it did is lost, and nothing twice.
+    const { attempt: __, ...later } = resumed;
+    const third = readMails(version({ status: later }), 2, [
+      mail(started, 1, 2, { podUid: "pod-3", seconds: 300 }),
+    ]);
+    expect(third.lostSeconds).toBe(39);
   });
 
   test("a thousand epochs keep to 60 points while running and 12 when settled, the first and the last among them", () => {

@@ -20,18 +20,26 @@ const SETTLED_CONCEPTS_BYTES = 2_300;
 
 export type Told = Pick<
   ModelVersionStatus,
-  "progress" | "reported" | "history" | "checkpoint" | "concepts" | "metric"
+  "progress" | "reported" | "history" | "checkpoint" | "lostSeconds" | "concepts" | "metric"
 > & {
   /** What the run said of itself. */
   attempt?: Partial<Attempt>;
 };
 
-const parts = ["progress", "reported", "history", "checkpoint", "concepts", "metric"] as const;
+const parts = [
+  "progress",
+  "reported",
+  "history",
+  "checkpoint",
+  "lostSeconds",
+  "concepts",
+  "metric",
+] as const;
 
 /** A status without what only reports move. */
 export const withoutProgress = (status: ModelVersionStatus): unknown => {
   const { progress: _, reported: __, history: ___, checkpoint: ____, ...rest } = status;
-  const { concepts: _____, metric: ______, ...lifecycle } = rest;
+  const { concepts: _____, metric: ______, lostSeconds: _______, ...lifecycle } = rest;
   return lifecycle;
 };
 
@@ -53,22 +61,47 @@ const pick = <K extends (typeof parts)[number]>(
 /** Reads the reports of one attempt, in their order. */
 export const readMails = (version: ModelVersion, attempt: number, mails: readonly Mail[]): Told => {
   let told = toldBefore(version.status);
-  for (const { report, receivedAt } of mails) {
+  for (const { report, podUid, receivedAt } of mails) {
     if (report.task !== "train" || report.attempt !== attempt) continue;
-    const last = told.reported;
-    if (
-      last !== undefined &&
-      (last.attempt > attempt || (last.attempt === attempt && report.sequence <= last.sequence))
-    ) {
-      continue;
-    }
+    const reported = nextReported(
+      told.reported,
+      { attempt, sequence: report.sequence, podUid },
+      receivedAt,
+    );
+    if (reported === undefined) continue;
     told = {
       ...told,
       ...afterEvent(version, told, report.event, receivedAt),
-      reported: { attempt, sequence: report.sequence },
+      reported,
     };
   }
   return told;
+};
+
+type Reported = NonNullable<ModelVersionStatus["reported"]>;
+
+/**
+ * Undefined for a report that is told already. A pod that replaces another in the same attempt, as after a preemption,
+ * counts its reports anew.
+ */
+const nextReported = (
+  last: Reported | undefined,
+  { attempt, sequence, podUid }: { attempt: number; sequence: number; podUid: string },
+  at: string,
+): Reported | undefined => {
+  const isSamePod = last?.attempt === attempt && (last.pod ?? podUid) === podUid;
+  const isOld =
+    last !== undefined && (last.attempt > attempt || (isSamePod && sequence <= last.sequence));
+  if (isOld) return undefined;
+  return { attempt, sequence, pod: podUid, since: (isSamePod ? last.since : undefined) ?? at };
+};
+
+/** Seconds of training that a new process does again: what the one before told after its last checkpoint. */
+const lostWith = ({ progress, checkpoint, reported, lostSeconds = 0 }: Told): Partial<Told> => {
+  if (progress === undefined || reported?.since === undefined) return {};
+  const kept = [reported.since, checkpoint?.savedAt ?? ""].map((time) => Date.parse(time) || 0);
+  const lostMs = Date.parse(progress.updatedAt) - Math.max(...kept);
+  return lostMs > 0 ? { lostSeconds: lostSeconds + Math.round(lostMs / 1000) } : {};
 };
 
 const nothingYet = {
@@ -97,6 +130,7 @@ const afterEvent = (
       return {
         progress: shown({ ...rest, ...position(event) }, at),
         attempt: { threads, device, precision, startedFromStep: step },
+        ...lostWith(told),
         // What came after the checkpoint that it goes on from is trained again.
         ...(told.history === undefined
           ? {}
@@ -208,7 +242,7 @@ export const settledProgress = (
   at: string,
 ): Told => {
   const { etaSeconds: _, phase: __, ...rest } = told.progress ?? {};
-  const { checkpoint: ___, ...others } = told;
+  const { checkpoint: ___, reported: ____, ...others } = told;
   return {
     ...others,
     progress: shown(

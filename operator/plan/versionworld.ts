@@ -5,6 +5,7 @@ import type { Attempt, ModelVersion } from "../../api/modelversion.ts";
 import type { TrainingRecord } from "../../api/record.ts";
 import type { Outcome } from "./conditions.ts";
 import type { Claim, Event, Job, Pod } from "./kubernetes.ts";
+import type { Workload } from "./kueue.ts";
 import type { Mail } from "./mail.ts";
 import { type Effect, isOwnedBy, type Refusal, type Settings } from "./plan.ts";
 import { isFinished, isLeft } from "./podstate.ts";
@@ -20,6 +21,8 @@ export interface VersionWorld {
   siblingJobs: readonly Job[];
   /** Events of the newest Job and its pods; read only when `wantsEvents` says so. */
   events: readonly Event[];
+  /** What Kueue says of the Job that it has suspended; read only when `waitsInQueue` says so. */
+  workload?: Workload | undefined;
   claim: Claim | undefined;
   mails: readonly Mail[];
   refusals: readonly Refusal[];

@@ -106,7 +106,7 @@ describe("the progress endpoint", () => {
         return podUid === undefined ? undefined : { podUid };
       },
       runOf: (of) => runs.get(of),
-      sink: (to, report) => sink(to, report),
+      sink: (to, report, podUid) => sink(to, report, podUid),
       isServing: () => isServing,
       onVerdict: (verdict) => verdicts.push(verdict),
       bodyTimeoutMs: 500,

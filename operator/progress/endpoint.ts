@@ -64,7 +64,7 @@ export interface EndpointOptions {
    * Takes a report. For an import's `report` the answer waits for its promise: it must have been written by then.
    * What it throws or rejects with is answered by 503, and the report may come again.
    */
-  readonly sink: (uid: string, report: ProgressReport) => Promise<void> | void;
+  readonly sink: (uid: string, report: ProgressReport, podUid: string) => Promise<void> | void;
   /** False: everything is answered by 503, as while the lease is not held. */
   readonly isServing: () => boolean;
   readonly onVerdict?: (verdict: Verdict) => void;
@@ -237,7 +237,7 @@ const authorizationOf = (options: EndpointOptions) => {
     if (order === "pending") return "unavailable";
     if (order !== "newer") return order === "same" ? "repeated" : "out-of-order";
     try {
-      const kept = options.sink(uid, report);
+      const kept = options.sink(uid, report, reviewed.podUid);
       if (report.event.type === "report") await kept;
       else Promise.resolve(kept).catch((error: unknown) => options.onError?.(error));
       sequences.settle(uid, report);

@@ -52,6 +52,8 @@ export const acceptedModels: ManifestCase[] = [
         ],
         priorityClassName: "low",
         runtimeClassName: "nvidia",
+        queueName: "team-a",
+        workloadPriorityClassName: "urgent",
       },
       gates: [
         { metric: "top1", min: 0.8 },
@@ -331,6 +333,16 @@ export const refusedModels: ManifestCase[] = [
       },
     }),
     refused: "spec.scheduling.tolerations[0].tolerationSeconds",
+  },
+  {
+    name: "a queue whose name is no label",
+    manifest: model({ scheduling: { queueName: "Team A" } }),
+    refused: "spec.scheduling.queueName",
+  },
+  {
+    name: "a priority in no queue",
+    manifest: model({ scheduling: { workloadPriorityClassName: "urgent" } }),
+    refused: "spec.scheduling.workloadPriorityClassName",
   },
   {
     name: "retraining on what we do not know",

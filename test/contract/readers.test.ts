@@ -135,6 +135,11 @@ const modelChanges: Record<string, Change<DeepModelSpec>> = {
     { key: "a", effect: "NoExecute", tolerationSeconds: 5 },
   ),
   "spec.scheduling.priorityClassName": [{}, { scheduling: { priorityClassName: "low" } }],
+  "spec.scheduling.queueName": [{}, { scheduling: { queueName: "team-a" } }],
+  "spec.scheduling.workloadPriorityClassName": [
+    { scheduling: { queueName: "team-a" } },
+    { scheduling: { queueName: "team-a", workloadPriorityClassName: "urgent" } },
+  ],
   "spec.scheduling.runtimeClassName": [{}, { scheduling: { runtimeClassName: "nvidia" } }],
   "spec.gates[].metric": [
     { gates: [{ metric: "top1", min: 0.5 }] },

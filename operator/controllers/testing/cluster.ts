@@ -85,7 +85,10 @@ export class Operator {
       throw new Error("the connection is broken");
     });
     died.catch(() => undefined);
-    await Promise.race([this.controllers.takeReport(report.uid, report), died]);
+    await Promise.race([
+      this.controllers.takeReport(report.uid, report, `pod-of-${report.attempt}`),
+      died,
+    ]);
   }
 
   stop(): Promise<void> {

@@ -127,6 +127,7 @@ export class Simulation {
   #planDataset(dataset: Dataset): Plan<unknown> {
     const own = this.#owned(dataset.metadata.uid);
     const mails: Mail[] = own.map(({ run }) => ({
+      podUid: `uid-pod-${run.attempt}`,
       receivedAt: this.now,
       report: {
         task: "import",

@@ -1,0 +1,125 @@
+import { describe, expect, test } from "vitest";
+import type { DeepModelSpec } from "../../api/deepmodel.ts";
+import type { Job } from "./kubernetes.ts";
+import {
+  kueueLabel,
+  queueDueMs,
+  queuedMessage,
+  splitScheduling,
+  Workload,
+  waitsInQueue,
+} from "./kueue.ts";
+import { placementOf } from "./placement.ts";
+import { at, job, model, settings, version } from "./testing/gen.ts";
+import { inspectJob, trainingJob } from "./trainingjob.ts";
+
+const suspended = (labels: Record<string, string> = { [kueueLabel.queue]: "team-a" }): Job => {
+  const plain = job("pets-v1-a1", { suspend: true });
+  return { ...plain, metadata: { ...plain.metadata, labels } };
+};
+const workload = (
+  ...conditions: [type: string, status: string, reason: string, message: string][]
+) =>
+  Workload.parse({
+    status: {
+      conditions: conditions.map(([type, status, reason, message]) => ({
+        type,
+        status,
+        reason,
+        message,
+      })),
+    },
+  });
+
+const noRoom = "couldn't assign flavors to pod set main: insufficient unused quota for cpu";
+
+describe("a Job of a queue", () => {
+  test("carries the queue and the priority as labels, and its pods neither", () => {
+    const scheduling: DeepModelSpec["scheduling"] = {
+      queueName: "team-a",
+      workloadPriorityClassName: "urgent",
+      nodeSelector: { pool: "gpu" },
+      priorityClassName: "low",
+    };
+    const inputs = {
+      version: version(),
+      attempt: 1,
+      placement: placementOf({ ...model().spec, scheduling }),
+      threads: 1,
+      oneNode: false,
+    };
+    for (const made of [trainingJob(inputs, settings), inspectJob(inputs, settings)]) {
+      expect(made.metadata.labels).toMatchObject({
+        "kueue.x-k8s.io/queue-name": "team-a",
+        "kueue.x-k8s.io/priority-class": "urgent",
+      });
+      const { template, suspend } = made.spec as {
+        template: { metadata: { labels: object }; spec: Record<string, unknown> };
+        suspend?: boolean;
+      };
+      expect(suspend).toBeUndefined();
+      expect(JSON.stringify(template.metadata.labels)).not.toContain("kueue");
+      expect(template.spec).toMatchObject({
+        nodeSelector: { pool: "gpu" },
+        priorityClassName: "low",
+      });
+      expect(template.spec).not.toHaveProperty("queueName");
+      expect(template.spec).not.toHaveProperty("workloadPriorityClassName");
+    }
+  });
+
+  test("without a queue has no such label", () => {
+    expect(splitScheduling({ nodeSelector: { a: "b" } })).toEqual({
+      queueLabels: {},
+      pod: { nodeSelector: { a: "b" } },
+    });
+  });
+
+  test.each([
+    ["somebody else's", suspended({}), undefined, /^the Job is suspended from outside/],
+    ["not looked at yet", suspended(), undefined, /^waits in the queue team-a$/],
+    [
+      "without room",
+      suspended(),
+      workload(["QuotaReserved", "False", "Pending", noRoom]),
+      /^waits in the queue team-a: couldn't assign .* quota for cpu$/,
+    ],
+    [
+      "with quota, before its checks",
+      suspended(),
+      workload(["QuotaReserved", "True", "QuotaReserved", "Quota reserved"]),
+      /^has quota of the queue team-a, whose admission checks are not done$/,
+    ],
+    [
+      "taken back",
+      suspended(),
+      workload(
+        ["QuotaReserved", "False", "Pending", noRoom],
+        ["Evicted", "True", "Preempted", "Preempted to accommodate a workload"],
+      ),
+      /^lost its quota \(Preempted\), goes on from its last checkpoint, and waits in the queue team-a: couldn't/,
+    ],
+    [
+      "with a message of many lines and megabytes",
+      suspended(),
+      workload(["QuotaReserved", "False", "Pending", "a\nb ".repeat(1e5)]),
+      /^waits in the queue team-a: a b a b .{0,240}…$/,
+    ],
+  ])("that is suspended, %s, says so", (_, of, seen, text) => {
+    expect(queuedMessage(of, seen)).toMatch(text);
+  });
+
+  test("is looked up in Kueue only while it is suspended by a queue", () => {
+    expect(waitsInQueue(suspended())).toBe(true);
+    expect(waitsInQueue(suspended({}))).toBe(false);
+    expect(waitsInQueue({ ...suspended(), spec: { ...suspended().spec, suspend: false } })).toBe(
+      false,
+    );
+  });
+
+  test("is looked at again soon at first, and seldom when it has waited for long", () => {
+    const due = [0, 60, 240, 3600, 86_400].map((seconds) => queueDueMs(suspended(), at(seconds)));
+    expect(due).toEqual([5_000, 7_500, 30_000, 300_000, 300_000]);
+    expect(queueDueMs(suspended(), at(-3600))).toBe(5_000);
+  });
+});
