@@ -82,14 +82,18 @@ async function build(spec: ImageSpec, files: readonly string[], key: string): Pr
   }
 }
 
-// Unpacked in buildah's storage and again on a node, compressed in the registry. Later builds share nearly all of it.
-async function requireRoom({ name, gigabytes = 0, registry }: ImageSpec): Promise<void> {
-  if (gigabytes === 0 || existsSync(repositoryFolder(name))) return;
+// Unpacked in buildah's storage and again on a node, compressed in the registry. Later builds share nearly all of it, unless
+// what is installed in the image has changed: then older versions make room.
+async function requireRoom({ name, gigabytes = 0, registry, say }: ImageSpec): Promise<void> {
+  if (gigabytes === 0) return;
   const cache = { folder: cacheFolder(), gigabytes: 1.6 * gigabytes };
   const node = { folder: clustersFolder(), gigabytes: 1.1 * gigabytes };
   const rooms = await diskRooms(registry === undefined ? [cache, node] : [cache]);
   const problem = shortage(`the image ${name}`, rooms);
-  if (problem !== undefined) throw new UnfitMachine(problem);
+  if (problem === undefined) return;
+  if (!existsSync(repositoryFolder(name))) throw new UnfitMachine(problem);
+  say?.(`little room on the disk: older versions of the image ${name} go`);
+  await withLock("push", () => pruneImage(name, 1));
 }
 
 function buildFlags(buildArgs: Readonly<Record<string, string>>): string[] {

@@ -35,9 +35,9 @@ export async function removeLeftovers(): Promise<void> {
   await buildah(["rm", "--all"]);
 }
 
-/** Removes versions of an image but the last few, and layers that no image has any more. No other build or push may run. */
-export async function pruneImage(name: string): Promise<void> {
-  const old = superseded(await versionsOf(name), kept);
+/** Removes versions of an image but the last `keep`, and layers that no image has any more. No other build or push may run. */
+export async function pruneImage(name: string, keep = kept): Promise<void> {
+  const old = superseded(await versionsOf(name), keep);
   for (const key of old) {
     // It may have been removed by hand.
     await buildah(["rmi", `localhost/${name}:${key}`]).catch(() => "");

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import { Job, Pod } from "../plan/kubernetes.ts";
 import { at, job as jobOf, pod as podOf } from "../plan/testing/gen.ts";
-import { eventsOf } from "./observed.ts";
+import { ApiError } from "../runtime/apierror.ts";
+import { eventsOf, workloadOf } from "./observed.ts";
 
 const gang = Job.parse({ ...jobOf("pets-v1-a1"), spec: { ...jobOf("x").spec, completions: 2 } });
 const single = jobOf("pets-v1-a1");
@@ -40,4 +41,43 @@ test("no events are read of what runs", async () => {
   expect(await asked(single, [runs], 600)).toEqual([]);
   const both = [runs, podOf({ job: "pets-v1-a1", running: true, meta: { uid: "uid-other" } })];
   expect(await asked(gang, both, 600)).toEqual([]);
+});
+
+const queued = jobOf("pets-v1-a1", { suspend: true });
+const inQueue: Job = {
+  ...queued,
+  metadata: { ...queued.metadata, labels: { "kueue.x-k8s.io/queue-name": "team-a" } },
+};
+/** What is made of Kueue's answer, and how often it was asked. */
+const workloadFrom = async (job: Job, answer: () => unknown) => {
+  const selectors: (string | undefined)[] = [];
+  const client = {
+    list: async (_: unknown, options?: { labelSelector?: string }) => {
+      selectors.push(options?.labelSelector);
+      const item = { metadata: { name: "w", uid: "u" }, status: answer() };
+      return { items: [item], resourceVersion: "1", continueToken: "" };
+    },
+  } as unknown as Parameters<typeof workloadOf>[0]["client"];
+  return { workload: await workloadOf({ client }, [job]), selectors };
+};
+const waiting = { conditions: [{ type: "QuotaReserved", status: "False", message: "no quota" }] };
+const refusal = (code: number) => () => {
+  throw new ApiError(code, "Refused", "no");
+};
+
+test("Kueue is asked about the Job that it has suspended, and about no other", async () => {
+  const { workload, selectors } = await workloadFrom(inQueue, () => waiting);
+  expect(selectors).toEqual(["kueue.x-k8s.io/job-uid=uid-pets-v1-a1"]);
+  expect(workload?.status).toEqual(waiting);
+  expect((await workloadFrom(queued, () => waiting)).selectors).toEqual([]);
+  expect((await workloadFrom(single, () => waiting)).selectors).toEqual([]);
+});
+
+test.each([404, 403])("a cluster that answers %d has nothing to tell", async (code) => {
+  expect((await workloadFrom(inQueue, refusal(code))).workload).toBeUndefined();
+});
+
+test("what Kueue's next release may answer is nothing, and a broken connection is no answer", async () => {
+  expect((await workloadFrom(inQueue, () => ({ conditions: 7 }))).workload).toBeUndefined();
+  await expect(workloadFrom(inQueue, refusal(0))).rejects.toThrow("no");
 });

@@ -258,6 +258,16 @@ describe("pods that train together", () => {
     },
   );
 
+  test("are taken back by their queue as one, though one was lost to the others before it was told", () => {
+    const given = job("Failed");
+    const suspended: Job = { ...given, spec: { ...given.spec, suspend: true } };
+    const pods = [pod(0, [143, 2]), pod(1, [44, 1]), pod(2, [143, 2])];
+    const state = podState({ job: suspended, pods, events: [] });
+    if (state.is !== "ended") throw new Error(state.is);
+    const asked = { memory: "4Gi", crash: "TrainingFailed" } as const;
+    expect(failureOf(state.end, asked)).toMatchObject({ reason: "Preempted", retry: "free" });
+  });
+
   test("are preempted as one, whatever the others made of it", () => {
     expect(failed([pod(0, [44, 1]), pod(1, [143, 2], true), pod(2, [44, 3])])[0]).toBe("Preempted");
   });

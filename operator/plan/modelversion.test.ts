@@ -414,6 +414,31 @@ describe("waiting for a pod", () => {
     expect(next.status.countedAttempts).toBe(0);
   });
 
+  test("an attempt that its queue took back has not started: a changed placement replaces it at once", () => {
+    const suspended = job("pets-v1-a1", { suspend: true });
+    const ending = pod({ job: "pets-v1-a1", running: true });
+    const leaving = planned(world({ status: running(), jobs: [suspended], pods: [ending] }));
+    expect(ready(leaving)).toBe("Unknown Preempted");
+    expect(effects(leaving)).toEqual([]);
+    const back = planned(world({ status: leaving.status, jobs: [suspended] }));
+    expect(ready(back)).toBe("Unknown Queued");
+    const [attempt] = back.status.attempts ?? [];
+    expect(attempt).toMatchObject({ number: 1, state: "Pending", reason: "Queued" });
+    expect([attempt?.startedAt, attempt?.node]).toEqual([undefined, undefined]);
+    const stopping = stoppedFrom({
+      status: back.status,
+      model: wanting({ spec: { scheduling: { queueName: "other" } } }),
+      jobs: [suspended],
+    });
+    expect(effects(stopping)).toEqual(["delete pets-v1-a1 uid-pets-v1-a1 foreground"]);
+    // Admitted instead, it runs on as the same attempt.
+    const again = planned(
+      world({ status: back.status, jobs: [job("pets-v1-a1")], pods: [ending] }),
+    );
+    expect(again.status.attempts).toMatchObject([{ number: 1, state: "Running" }]);
+    expect(again.status.attempts?.[0]?.reason).toBeUndefined();
+  });
+
   test("an image that cannot be pulled is replaced when the installation names another", () => {
     const pending = pod({ job: "pets-v1-a1", waiting: { reason: "ErrImagePull", message: "no" } });
     const given = {
