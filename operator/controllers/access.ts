@@ -34,6 +34,8 @@ export const clusterAccess: readonly Access[] = [
   { apiGroup: "", resource: "persistentvolumeclaims", verbs: ["get", "create"] },
   // The headless one by which the pods of several nodes find one another.
   { apiGroup: "", resource: "services", verbs: ["get", "create"] },
+  // Nobody else reaches those pods.
+  { apiGroup: "networking.k8s.io", resource: "networkpolicies", verbs: ["get", "create"] },
   // Why a Job that Kueue has suspended waits.
   { apiGroup: "kueue.x-k8s.io", resource: "workloads", verbs: ["list"] },
   { apiGroup: "events.k8s.io", resource: "events", verbs: ["create", "patch"] },

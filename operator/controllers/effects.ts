@@ -8,7 +8,7 @@ import { type ApiError, isAlreadyExists, isConflict, isRefused } from "../runtim
 import type { Client } from "../runtime/client.ts";
 import type { KubeObject } from "../runtime/object.ts";
 import { keyOf, type Resource } from "../runtime/resource.ts";
-import { type Caches, claims, jobs, modelVersions, services } from "./kinds.ts";
+import { type Caches, claims, jobs, modelVersions, networkPolicies, services } from "./kinds.ts";
 
 export interface Applied {
   created: boolean;
@@ -20,6 +20,7 @@ const resources: Record<Manifest["kind"], Resource> = {
   ModelVersion: modelVersions,
   PersistentVolumeClaim: claims,
   Service: services,
+  NetworkPolicy: networkPolicies,
 };
 
 /** In their order; what follows a refused create is left out. */
@@ -99,8 +100,8 @@ const taken = (caches: Caches, object: Manifest, found: KubeObject): Refusal | u
       message: `a ${kind} ${name} exists that is not ours; delete or rename it`,
     };
   }
-  // Found by its name alone, and by pods only.
-  if (kind === "Service") return undefined;
+  // Nothing of it is read.
+  if (kind === "Service" || kind === "NetworkPolicy") return undefined;
   if (kind === "Job") caches.jobs.put(found);
   else caches.versions.put(found);
   const cache = kind === "Job" ? caches.jobs : caches.versions;

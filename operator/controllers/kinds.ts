@@ -17,6 +17,12 @@ export const jobs = resource("batch", "v1", "Job", "jobs");
 export const pods = resource("", "v1", "Pod", "pods");
 export const claims = resource("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims");
 export const services = resource("", "v1", "Service", "services");
+export const networkPolicies = resource(
+  "networking.k8s.io",
+  "v1",
+  "NetworkPolicy",
+  "networkpolicies",
+);
 /** Kueue's, where it is installed. */
 export const workloads = resource("kueue.x-k8s.io", "v1beta2", "Workload", "workloads");
 export const coreEvents = resource("", "v1", "Event", "events");

@@ -6,7 +6,7 @@ import { placementOf } from "./placement.ts";
 import { eventsDueMs, failureOf, podState, wantsEvents } from "./podstate.ts";
 import { at, model, settings, T0, version } from "./testing/gen.ts";
 import { CONTAINER } from "./trainerpod.ts";
-import { rendezvousService, trainingJob } from "./trainingjob.ts";
+import { gangPolicy, rendezvousService, trainingJob } from "./trainingjob.ts";
 
 const meta = (name: string, labels = {}) => ({
   name,
@@ -353,6 +353,21 @@ describe("the Job of several nodes", () => {
         clusterIP: "None",
         publishNotReadyAddresses: true,
         selector: { "deeptrain.dev/version": "pets-v1", "deeptrain.dev/task": "train" },
+      },
+    });
+  });
+
+  test("are reached by one another alone", () => {
+    const pods = {
+      matchLabels: { "deeptrain.dev/version": "pets-v1", "deeptrain.dev/task": "train" },
+    };
+    expect(gangPolicy(version())).toMatchObject({
+      kind: "NetworkPolicy",
+      metadata: { name: "pets-v1", ownerReferences: [{ kind: "ModelVersion", name: "pets-v1" }] },
+      spec: {
+        podSelector: pods,
+        policyTypes: ["Ingress"],
+        ingress: [{ from: [{ podSelector: pods }] }],
       },
     });
   });

@@ -950,8 +950,9 @@ describe("several nodes", () => {
       }),
     );
 
-  test("their Service comes before their Job", () => {
+  test("their Service and their NetworkPolicy come before their Job", () => {
     expect(effects(several({ nodes: 2, gpus: 4 }))).toEqual([
+      "create pets-v1",
       "create pets-v1",
       "create pets-v1-a1",
     ]);
@@ -964,6 +965,6 @@ describe("several nodes", () => {
     expect(ready(refused)).toBe("Unknown StoreNotShared");
     expect(message(refused)).toMatch(/spec.resources.nodes.*ReadWriteMany/);
     // Without GPUs all pods go to one node, where such a store does.
-    expect(effects(several({ nodes: 2 }, ["ReadWriteOnce"]))).toHaveLength(2);
+    expect(effects(several({ nodes: 2 }, ["ReadWriteOnce"]))).toHaveLength(3);
   });
 });

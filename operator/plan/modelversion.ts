@@ -11,7 +11,7 @@ import { jobPlacement, placementDigest, placementOfJob, threadsOf } from "./plac
 import { isOwnedBy, msUntil, type Plan } from "./plan.ts";
 import { isFinished } from "./podstate.ts";
 import { isOneNode, storeClaim } from "./store.ts";
-import { rendezvousService, trainingJob, trainingJobName } from "./trainingjob.ts";
+import { gangPolicy, rendezvousService, trainingJob, trainingJobName } from "./trainingjob.ts";
 import { versionEvents, versionStatus } from "./versionstatus.ts";
 import {
   ownJob,
@@ -175,7 +175,10 @@ const begin = (
       ...(claim === undefined ? [storeClaim(version.metadata.namespace, settings.store)] : []),
       ...(wish.placement.nodes === undefined
         ? []
-        : [{ verb: "create" as const, object: rendezvousService(version) }]),
+        : [rendezvousService(version), gangPolicy(version)].map((object) => ({
+            verb: "create" as const,
+            object,
+          }))),
       { verb: "create", object: job },
     ],
   };

@@ -7,7 +7,7 @@ import type { Reason } from "../../api/reasons.ts";
 /** An object as it is POSTed. */
 export interface Manifest {
   apiVersion: string;
-  kind: "ModelVersion" | "Job" | "PersistentVolumeClaim" | "Service";
+  kind: "ModelVersion" | "Job" | "PersistentVolumeClaim" | "Service" | "NetworkPolicy";
   metadata: {
     name: string;
     namespace: string;

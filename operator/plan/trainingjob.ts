@@ -102,25 +102,43 @@ export const trainingJob = (inputs: AttemptInputs, settings: Settings): Manifest
 const RENDEZVOUS_PORT = 29500;
 
 /** Gives the pods of a version's attempts their names, before any is ready: they meet by them. */
-export const rendezvousService = ({ metadata, spec }: ModelVersion): Manifest => {
-  const selector = { [label.version]: metadata.name, [label.task]: "train" };
-  return {
-    apiVersion: "v1",
-    kind: "Service",
-    metadata: {
-      name: metadata.name,
-      namespace: metadata.namespace,
-      labels: ownLabels({ [label.model]: spec.model.name, [label.version]: metadata.name }),
-      ownerReferences: [ownerReference("ModelVersion", metadata)],
-    },
-    spec: {
-      clusterIP: "None",
-      publishNotReadyAddresses: true,
-      selector: ownLabels(selector),
-      ports: [{ name: "rendezvous", port: RENDEZVOUS_PORT }],
-    },
-  };
-};
+export const rendezvousService = (version: ModelVersion): Manifest => ({
+  apiVersion: "v1",
+  kind: "Service",
+  metadata: ownedBy(version),
+  spec: {
+    clusterIP: "None",
+    publishNotReadyAddresses: true,
+    selector: gangLabels(version),
+    ports: [{ name: "rendezvous", port: RENDEZVOUS_PORT }],
+  },
+});
+
+/**
+ * Lets nobody but one another reach the pods that train a version: what they exchange is neither authenticated nor
+ * encrypted (https://docs.pytorch.org/docs/stable/distributed.html). The ports are of their choice.
+ */
+export const gangPolicy = (version: ModelVersion): Manifest => ({
+  apiVersion: "networking.k8s.io/v1",
+  kind: "NetworkPolicy",
+  metadata: ownedBy(version),
+  spec: {
+    podSelector: { matchLabels: gangLabels(version) },
+    policyTypes: ["Ingress"],
+    ingress: [{ from: [{ podSelector: { matchLabels: gangLabels(version) } }] }],
+  },
+});
+
+const gangLabels = ({ metadata }: ModelVersion) =>
+  ownLabels({ [label.version]: metadata.name, [label.task]: "train" });
+
+/** What a version has beside its Jobs carries its name. */
+const ownedBy = ({ metadata, spec }: ModelVersion) => ({
+  name: metadata.name,
+  namespace: metadata.namespace,
+  labels: ownLabels({ [label.model]: spec.model.name, [label.version]: metadata.name }),
+  ownerReferences: [ownerReference("ModelVersion", metadata)],
+});
 
 export const inspectJob = (inputs: AttemptInputs, settings: Settings): Manifest => {
   const { version } = inputs;
