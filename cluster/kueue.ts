@@ -19,9 +19,10 @@ export async function installKueue(
   const image = await kueueImage(say);
   const folder = await moduleFolder("kueue", "sigs.k8s.io/kueue");
   const text = await kubectl(kubeconfig, ["kustomize", join(folder, "config", "default")]);
-  const objects = parseAllDocuments(text).map((document) =>
-    KubernetesObject.parse(document.toJS()),
-  );
+  const objects = parseAllDocuments(text)
+    .map((document) => KubernetesObject.parse(document.toJS()))
+    // Its list of who waits is served through an aggregation layer, which our API server does not have.
+    .filter(({ kind }) => kind !== "APIService");
   const isDefinition = ({ kind }: KubernetesObject) =>
     kind === "CustomResourceDefinition" || kind === "Namespace";
   await applyObjects(kubeconfig, objects.filter(isDefinition));
@@ -92,7 +93,7 @@ function adapted(object: KubernetesObject, image: string): object {
 
 /** Takes Kueue out of the way of Jobs; its kinds and their objects stay. */
 export async function stopKueue(kubeconfig: string): Promise<void> {
-  const kinds = "validatingwebhookconfigurations,mutatingwebhookconfigurations,apiservices";
+  const kinds = "validatingwebhookconfigurations,mutatingwebhookconfigurations";
   const ours = "app.kubernetes.io/name=kueue";
   await kubectl(kubeconfig, ["delete", kinds, "--selector", ours]);
   await kubectl(kubeconfig, ["delete", "deployment", deployment, "--namespace", namespace]);

@@ -164,7 +164,9 @@ describe("models in a queue of Kueue", () => {
         ...["-p", JSON.stringify({ spec: { suspend } })],
       );
     await patch(true);
-    await objects.untilModel("paused", (model) => has(model, "Ready", "False", "Suspended"));
+    await objects.untilVersion("paused-v1", (version) =>
+      has(version, "Ready", "False", "Suspended"),
+    );
     expect(await objects.jobs()).not.toContainEqual(
       expect.objectContaining({ metadata: expect.objectContaining({ name: "paused-v1-a1" }) }),
     );

