@@ -46,7 +46,7 @@ export const Resources = z
       .max(16)
       .optional()
       .describe(
-        "GPUs of each node. One process for each trains on its share of every batch. Default 0: train on the CPU.",
+        "GPUs of each node. One process for each trains on its share of every batch. Before any is asked for, a pod without them fetches the base, checks base and data, and computes embeddings. Default 0: train on the CPU.",
       ),
     nodes: z
       .int()
@@ -118,7 +118,9 @@ export const Scheduling = z
       .min(1)
       .max(253)
       .optional()
-      .describe("RuntimeClass of the training pod."),
+      .describe(
+        "RuntimeClass of the training pod. The pod that prepares on CPU for one with GPUs has none.",
+      ),
     queueName: text(
       63,
       /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/,
@@ -260,7 +262,9 @@ export const DeepModelSpec = z
       .min(1)
       .max(31_536_000)
       .optional()
-      .describe("Longest time in seconds that one attempt may run. Default: no limit."),
+      .describe(
+        "Longest time in seconds that one attempt may run, and so long may preparing it on CPU. Default: no limit.",
+      ),
     versionsToKeep: z
       .int()
       .min(1)

@@ -10,7 +10,7 @@ export const label = {
   version: `${GROUP}/version`,
   dataset: `${GROUP}/dataset`,
   attempt: `${GROUP}/attempt`,
-  /** `train`, `import` or `inspect`: what the pod does. */
+  /** `train`, `prepare`, `import` or `inspect`: what the pod does. */
   task: `${GROUP}/task`,
 } as const;
 
@@ -22,7 +22,7 @@ export const annotation = {
   run: `${GROUP}/run`,
   /** On a pod template: the PEM of the CA that signed the progress endpoint's certificate. */
   ca: `${GROUP}/ca`,
-  /** On a training Job: what it asked of the cluster (JSON, `operator/plan/placement.ts`). */
+  /** On the Jobs of an attempt: what it asked of the cluster (JSON, `operator/plan/placement.ts`). */
   placement: `${GROUP}/placement`,
   /** On a DeepModel or a Dataset, by the user: a new value asks for another attempt at what failed. */
   retry: `${GROUP}/retry`,

@@ -75,7 +75,12 @@ export type ModelVersionSpec = z.infer<typeof ModelVersionSpec>;
 export const Attempt = z
   .object({
     number: count.describe("Number of the attempt, from 1."),
-    job: z.string().max(63).describe("Name of its Job."),
+    job: z
+      .string()
+      .max(63)
+      .describe(
+        "Name of its Job. Until a GPU is asked for: of the Job that prepares on CPU, whose name ends in -prepare.",
+      ),
     jobUid: z.string().max(64).optional().describe("UID of its Job."),
     state: z
       .enum(["Pending", "Running", "Succeeded", "Failed", "Stopped"])

@@ -38,6 +38,7 @@ export const reasons = [
   // A version on its way
   "Creating",
   "Queued",
+  "Preparing",
   "Starting",
   "Unschedulable",
   "QuotaExceeded",

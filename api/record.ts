@@ -46,6 +46,8 @@ export const TrainingRecord = z.discriminatedUnion("outcome", [
     /** Epoch whose weights were exported. */
     bestEpoch: z.int().min(1),
   }),
+  /** Of a run that prepared for a training: its exit code says the same. */
+  z.strictObject({ task: z.literal("train"), ...common, outcome: z.literal("prepared") }),
   z.strictObject({
     task: z.literal("train"),
     ...common,

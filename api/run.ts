@@ -9,7 +9,7 @@ import { EffectiveHyperparameters } from "./hyperparameters.ts";
 const RunObject = z.strictObject({ namespace: z.string(), name: z.string(), uid: z.string() });
 
 const common = {
-  /** The object this run works for: a ModelVersion (train, inspect) or a Dataset (import). */
+  /** The object this run works for: a ModelVersion (train, prepare, inspect) or a Dataset (import). */
   object: RunObject,
   /** Number of this attempt, from 1. Reports of another attempt are refused. */
   attempt: z.int().min(1).max(1_000_000),
@@ -36,16 +36,13 @@ export const RunBase = z.union([
 ]);
 export type RunBase = z.infer<typeof RunBase>;
 
-export const TrainRun = z.strictObject({
-  task: z.literal("train"),
-  ...common,
+/** What is trained, of what, and how: alike for a training and for what precedes it. */
+const training = {
   inputsHash: Digest,
   template: z.string(),
   templateRevision: z.int().min(1).max(1000),
   /** Those that the template's type has, resolved; the learning-rate spellings collapsed to `lrate`. */
   hyperparameters: EffectiveHyperparameters,
-  /** Detectors only. Not part of the inputs: it may differ from one attempt to the next. */
-  detection_score_threshold: z.number().min(0).max(1).optional(),
   seed: z
     .int()
     .min(0)
@@ -56,10 +53,18 @@ export const TrainRun = z.strictObject({
   base: RunBase,
   /** Context-based classifiers only: directory for what is derived of this dataset and shared by its models. */
   derived: z.string().optional(),
-  /** Directory of the version: checkpoints and the published artifact. */
-  output: z.string(),
   /** Threads of PyTorch, fixed at the first attempt so that a resumed run is bit-equal. */
   threads: z.int().min(1).max(1024),
+};
+
+export const TrainRun = z.strictObject({
+  task: z.literal("train"),
+  ...common,
+  ...training,
+  /** Detectors only. Not part of the inputs: it may differ from one attempt to the next. */
+  detection_score_threshold: z.number().min(0).max(1).optional(),
+  /** Directory of the version: checkpoints and the published artifact. */
+  output: z.string(),
   /** Of each node. As many processes are run there, without GPUs one. */
   gpus: z.int().min(0).max(16),
   /** Pods that train together; absent = 1. Each finds its number in JOB_COMPLETION_INDEX. */
@@ -97,6 +102,13 @@ export const ImportRun = z.strictObject({
 });
 export type ImportRun = z.infer<typeof ImportRun>;
 
+/**
+ * All that a training does before its first step, on CPU and before a GPU is asked for: fetches the base, checks base
+ * and data, computes embeddings. The training finds what it left in the store.
+ */
+export const PrepareRun = z.strictObject({ task: z.literal("prepare"), ...common, ...training });
+export type PrepareRun = z.infer<typeof PrepareRun>;
+
 /** Verifies a published artifact and repeats its record; used when a termination message was lost. */
 export const InspectRun = z.strictObject({
   task: z.literal("inspect"),
@@ -106,5 +118,5 @@ export const InspectRun = z.strictObject({
 });
 export type InspectRun = z.infer<typeof InspectRun>;
 
-export const RunFile = z.discriminatedUnion("task", [TrainRun, ImportRun, InspectRun]);
+export const RunFile = z.discriminatedUnion("task", [TrainRun, PrepareRun, ImportRun, InspectRun]);
 export type RunFile = z.infer<typeof RunFile>;

@@ -3,13 +3,14 @@
 import type { DeepModel } from "../../api/deepmodel.ts";
 import type { Attempt, ModelVersion } from "../../api/modelversion.ts";
 import { templateRevision } from "../../api/templates.ts";
-import { type AttemptIdentity, attemptEnd, inspectionEnd } from "./attemptend.ts";
+import { type AttemptIdentity, attemptEnd, inspectionEnd, preparationLost } from "./attemptend.ts";
 import { ended } from "./attemptoutcome.ts";
 import type { Outcome } from "./conditions.ts";
 import type { Job } from "./kubernetes.ts";
 import { queueDueMs } from "./kueue.ts";
+import { AGAIN_MS, refused } from "./obstacle.ts";
 import { placementDigest, placementOf } from "./placement.ts";
-import { type Effect, isOwnedBy, type Refusal, tryAgainMs } from "./plan.ts";
+import { type Effect, isOwnedBy } from "./plan.ts";
 import {
   eventsDueMs,
   type PodFacts,
@@ -18,8 +19,9 @@ import {
   stuckDueMs,
   stuckPod,
 } from "./podstate.ts";
+import { begunAttempt, isPreparing, prepared, preparing, starting } from "./preparation.ts";
 import { isOneNode } from "./store.ts";
-import { type AttemptInputs, inspectJob, inspectJobName } from "./trainingjob.ts";
+import { type AttemptInputs, inspectJob, inspectJobName, trainingJobName } from "./trainingjob.ts";
 import {
   deletion,
   ownJob,
@@ -32,9 +34,6 @@ import {
 } from "./versionworld.ts";
 import type { Wish } from "./wish.ts";
 
-export const AGAIN_MS = 5_000;
-export const REFUSED_AGAIN_MS = 30_000;
-
 /** An attempt is under way: stop it, replace it, watch it, or judge its end. */
 export const follow = (
   world: VersionWorld,
@@ -44,12 +43,19 @@ export const follow = (
   attempt: Attempt,
 ): Step => {
   const { version, now } = world;
+  const training = afterPreparation(world, wish, before, attempt);
+  if (training !== undefined) return follow(world, wish, model, ...training);
+  const isFirst = isPreparing(version, attempt);
   const job = ownJob(world, attempt.job);
   if (job === undefined) return withoutJob(world, wish, model, before, attempt);
   const pods = world.pods.filter((pod) => isOwnedBy(pod, job.metadata));
   const state = podState({ job, pods, events: world.events, workload: world.workload });
   const seen: Attempt = { ...attempt, jobUid: job.metadata.uid };
   if (state.is === "ended") {
+    if (isFirst && state.end.succeeded) {
+      const inputs = attemptInputs(world, model, attempt.number, attempt.threads);
+      return prepared(world, wish, before, seen, inputs);
+    }
     const isStopping = attempt.reason === "Stopping" || isGoing(job);
     const end = attemptEnd(state.end, identityOf(version, attempt), isStopping);
     const facts = { ...seen, ...podFields(state.end.pod), finishedAt: state.end.finishedAt ?? now };
@@ -68,13 +74,11 @@ export const follow = (
     case "stopping":
       return stopping(before, seen, [], "its Job is being deleted", dueMs);
     case "waiting": {
-      const message =
-        state.reason === "Starting" ? starting(seen) : `attempt ${seen.number}: ${state.message}`;
       return {
         standing: {
           ...before,
           attempts: replaced(before.attempts, waitingAttempt(seen, state)),
-          outcome: working(state.reason, message),
+          outcome: waitingOutcome(version, seen, state),
         },
         effects: [],
         nextMs: state.reason === "Queued" ? queueDueMs(job, now) : eventsDueMs(job, pods, now),
@@ -82,18 +86,38 @@ export const follow = (
     }
     case "running": {
       const { reason: _, message: __, ...facts } = seen;
-      const running: Attempt = { ...facts, ...podFields(state.pod), state: "Running" };
+      // It runs once its training does.
+      const running: Attempt = isFirst
+        ? facts
+        : { ...facts, ...podFields(state.pod), state: "Running" };
       return {
         standing: {
           ...before,
           attempts: replaced(before.attempts, running),
-          outcome: working("Training", runningMessage(running, wish)),
+          outcome: isFirst
+            ? preparing(version, running)
+            : working("Training", runningMessage(running, wish)),
         },
         effects: [],
         ...(dueMs === undefined ? {} : { nextMs: dueMs }),
       };
     }
   }
+};
+
+/** Its training, where that was created already: the operator was killed before it could write so. */
+const afterPreparation = (
+  world: VersionWorld,
+  { placement }: Wish,
+  before: VersionStanding,
+  attempt: Attempt,
+): [VersionStanding, Attempt] | undefined => {
+  const { number, threads } = attempt;
+  const name = trainingJobName(world.version.metadata.name, number);
+  const training = isPreparing(world.version, attempt) ? ownJob(world, name) : undefined;
+  if (training === undefined) return undefined;
+  const begun = begunAttempt(number, name, training, { placement, threads });
+  return [{ ...before, attempts: replaced(before.attempts, begun) }, begun];
 };
 
 const isGoing = ({ metadata }: Job): boolean => metadata.deletionTimestamp !== undefined;
@@ -127,6 +151,18 @@ const waitingAttempt = (
   const { reason: _, message: __, startedAt: ___, node: ____, ...facts } = seen;
   const attempt: Attempt = { ...facts, state: "Pending" };
   return reason === "Starting" ? attempt : { ...attempt, reason, message: message.slice(0, 512) };
+};
+
+const waitingOutcome = (
+  version: ModelVersion,
+  attempt: Attempt,
+  { reason, message }: { reason: Outcome["reason"]; message: string },
+): Outcome => {
+  const isFirst = isPreparing(version, attempt);
+  if (reason === "Starting") {
+    return isFirst ? preparing(version, attempt) : working(reason, starting(attempt));
+  }
+  return working(reason, `attempt ${attempt.number}${isFirst ? ", on CPU" : ""}: ${message}`);
 };
 
 const podFields = (pod: PodFacts | undefined): Partial<Attempt> => ({
@@ -202,6 +238,9 @@ const withoutJob = (
     const end = { is: "stopped" as const, reason: wish.is === "stop" ? wish.reason : undefined };
     return ended(world, wish, before, { ...attempt, finishedAt: world.now }, end);
   }
+  if (isPreparing(world.version, attempt)) {
+    return ended(world, wish, before, { ...attempt, finishedAt: world.now }, preparationLost);
+  }
   return inspect(world, wish, model, before, attempt, "lost");
 };
 
@@ -238,9 +277,6 @@ const inspect = (
   return ended(world, wish, before, { finishedAt: now, ...attempt }, end);
 };
 
-export const starting = ({ number }: Pick<Attempt, "number">): string =>
-  `attempt ${number}: the pod is starting`;
-
 export const attemptInputs = (
   { version, claim, settings }: Pick<VersionWorld, "version" | "claim" | "settings">,
   model: DeepModel,
@@ -267,20 +303,4 @@ const scoreThreshold = (
         template.pretrained.hyperparameters.detection_score_threshold)
       : undefined;
   return value === undefined ? {} : { detectionScoreThreshold: value };
-};
-
-export const refused = (before: VersionStanding, refusal: Refusal): Step => {
-  const reason = refusal.kind === "PersistentVolumeClaim" ? "StoreNotReady" : refusal.reason;
-  return {
-    standing: {
-      ...before,
-      outcome: {
-        is: reason === "NameConflict" ? "failed" : "working",
-        reason,
-        message: refusal.message,
-      },
-    },
-    effects: [],
-    nextMs: tryAgainMs(refusal),
-  };
 };

@@ -100,3 +100,10 @@ const cures: Partial<Record<Reason, string>> = {
 
 const cureOf = (reason: Reason): string =>
   cures[reason] ?? `set the annotation ${annotation.retry} to a new value to try again`;
+
+/** Nothing was published yet, so there is nothing to inspect. */
+export const preparationLost: Conclusion = failedBy({
+  reason: "PodLost",
+  message: "the Job that prepared it on CPU is gone without a record",
+  retry: "counted",
+});

@@ -4,7 +4,6 @@
 import type { Dataset } from "../../api/dataset.ts";
 import type { DeepModel, DeepModelStatus } from "../../api/deepmodel.ts";
 import type { ModelVersion } from "../../api/modelversion.ts";
-import { starting } from "./attempt.ts";
 import {
   type Claimed,
   type Claims,
@@ -19,6 +18,7 @@ import type { Decision } from "./deepmodel.ts";
 import { metricText, plain } from "./display.ts";
 import { gateProblem, isComplete } from "./gates.ts";
 import type { EventNote } from "./plan.ts";
+import { starting } from "./preparation.ts";
 import type { Problem } from "./specproblem.ts";
 import { resolvedStatus } from "./wantedinputs.ts";
 

@@ -14,7 +14,14 @@ import type { Manifest } from "./plan.ts";
 import { isOneNode, storeClaim } from "./store.ts";
 import { dataset, datasetSpec, model, settings, T0, version } from "./testing/gen.ts";
 import { sharedMemoryBytes } from "./trainerpod.ts";
-import { inspectJob, inspectJobName, trainingJob, trainingJobName } from "./trainingjob.ts";
+import {
+  inspectJob,
+  inspectJobName,
+  prepareJob,
+  prepareJobName,
+  trainingJob,
+  trainingJobName,
+} from "./trainingjob.ts";
 
 const text = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
 
@@ -37,6 +44,7 @@ const inputs = {
 };
 
 const training = trainingJob(inputs, settings);
+const preparation = prepareJob(inputs, settings);
 const imports = importJob(
   { dataset: dataset(), inputsHash: importInputsHash(datasetSpec), attempt: 1, oneNode: false },
   settings,
@@ -64,6 +72,8 @@ const templateOf = (job: Manifest): Template => (job.spec as { template: Templat
 
 describe("Jobs", () => {
   test("training", () => expect(text(training)).toMatchFileSnapshot("testdata/training-job.json"));
+  test("preparation", () =>
+    expect(text(preparation)).toMatchFileSnapshot("testdata/prepare-job.json"));
   test("inspection", () =>
     expect(text(inspectJob(inputs, settings))).toMatchFileSnapshot("testdata/inspect-job.json"));
   test("import over HTTP", () =>
@@ -79,6 +89,7 @@ describe("Jobs", () => {
 
   test.each([
     ["training", training],
+    ["preparation", preparation],
     ["inspection", inspectJob(inputs, settings)],
     ["import", imports],
     ["claim import", claimed],
@@ -134,6 +145,51 @@ describe("Jobs", () => {
     const upgraded = trainingJob(inputs, { ...settings, trainerImage: "registry.test/other:9" });
     const run = (job: Manifest) => templateOf(job).metadata.annotations[annotation.run];
     expect(run(upgraded)).toBe(run(training));
+  });
+});
+
+describe("what prepares a training with GPUs", () => {
+  type Spec = Record<string, unknown> & { containers: [{ resources: unknown }] };
+  const specOf = (job: Manifest): Spec => (job.spec as { template: { spec: Spec } }).template.spec;
+
+  test("runs where the training may run, but needs no GPU, nor what hands them out", () => {
+    const [before, after] = [specOf(preparation), specOf(training)];
+    for (const field of ["nodeSelector", "tolerations", "priorityClassName", "affinity"]) {
+      expect(after[field]).toBeDefined();
+      expect(before[field]).toEqual(after[field]);
+    }
+    expect(after).toMatchObject({ runtimeClassName: "nvidia" });
+    expect(before).not.toHaveProperty("runtimeClassName");
+    expect(before.containers[0].resources).toEqual({
+      requests: { cpu: "1750m", memory: "16Gi" },
+      limits: { cpu: "3500m", memory: "16Gi" },
+    });
+    expect(preparation.spec).toMatchObject({ activeDeadlineSeconds: 3600, parallelism: 1 });
+  });
+
+  test.each<[string, Partial<ModelVersionSpec>]>([
+    [
+      "an address",
+      { base: { id: "http", digest: `sha256:${"b".repeat(64)}`, url: "https://a/w" } },
+    ],
+    ["a head", { template: "context-based-classifier/linear" }],
+    ["a detector", { template: "visual-detector/ssdlite-efficientnet-lite0" }],
+  ])("is told the same of %s, and sees the same of the store but for the output", (_, spec) => {
+    const placed = { ...inputs.placement, nodes: 2, gpus: 4 };
+    const given = { ...inputs, version: version({ spec }), placement: placed };
+    const told = [prepareJob(given, settings), trainingJob(given, settings)].map((job) => {
+      const { metadata, spec: pod } = templateOf(job);
+      const run: Record<string, unknown> = RunFile.parse(
+        JSON.parse(metadata.annotations[annotation.run] ?? ""),
+      );
+      return { run, mounts: pod.containers[0].volumeMounts };
+    });
+    const [before, after] = told;
+    const { task, ...rest } = before?.run ?? {};
+    expect(task).toBe("prepare");
+    expect(after?.run).toMatchObject(rest);
+    const isOutput = ({ mountPath }: { mountPath: string }) => mountPath === "/output";
+    expect(before?.mounts).toEqual(after?.mounts.filter((mount) => !isOutput(mount)));
   });
 });
 
@@ -239,6 +295,7 @@ describe("names", () => {
     const names = [
       trainingJobName(`${long}-v9999`, 9999),
       inspectJobName(`${long}-v9999`, 9999),
+      prepareJobName(`${long}-v9999`, 9999),
       importJobName(long, `sha256:${"a".repeat(64)}`, 9999),
     ];
     for (const name of names) expect(name.length).toBeLessThanOrEqual(63);

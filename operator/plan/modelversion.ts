@@ -3,19 +3,25 @@
 
 import type { DeepModel } from "../../api/deepmodel.ts";
 import type { Attempt, ModelVersion, ModelVersionStatus } from "../../api/modelversion.ts";
-import { AGAIN_MS, attemptInputs, follow, REFUSED_AGAIN_MS, refused, starting } from "./attempt.ts";
+import { attemptInputs, follow } from "./attempt.ts";
 import { stopped } from "./attemptoutcome.ts";
 import { LONGEST_BACKOFF_MS } from "./attempts.ts";
 import { condition, isTrue } from "./conditions.ts";
-import { jobPlacement, placementDigest, placementOfJob, threadsOf } from "./placement.ts";
+import { obstacle } from "./obstacle.ts";
+import { placementDigest, threadsOf } from "./placement.ts";
 import { isOwnedBy, msUntil, type Plan } from "./plan.ts";
-import { isFinished } from "./podstate.ts";
-import { isOneNode, storeClaim } from "./store.ts";
-import { gangPolicy, rendezvousService, trainingJob, trainingJobName } from "./trainingjob.ts";
+import {
+  begunAttempt,
+  needsPreparation,
+  preparing,
+  starting,
+  trainingEffects,
+} from "./preparation.ts";
+import { storeClaim } from "./store.ts";
+import { prepareJob, prepareJobName, trainingJobName } from "./trainingjob.ts";
 import { versionEvents, versionStatus } from "./versionstatus.ts";
 import {
   ownJob,
-  remainsOf,
   type Step,
   type VersionStanding,
   type VersionWorld,
@@ -115,71 +121,38 @@ const begin = (
   before: VersionStanding,
 ): Step => {
   const { version, settings, claim } = world;
+  const { name } = version.metadata;
   const number = before.attempt + 1;
-  const name = trainingJobName(version.metadata.name, number);
-  const existing = ownJob(world, name);
-  const threads = before.threads ?? threadsOf(wish.placement);
+  const [training, preparation] = [trainingJobName(name, number), prepareJobName(name, number)];
+  const existing = ownJob(world, training) ?? ownJob(world, preparation);
   if (existing === undefined) {
-    const remains = remainsOf(world);
-    if (remains.is) {
-      const outcome = working("Stopping", "the pod of the attempt before is ending");
-      return {
-        standing: { ...before, outcome },
-        effects: remains.effects,
-        nextMs: AGAIN_MS,
-      };
-    }
-    const sibling = world.siblingJobs.find((job) => !isFinished(job));
-    if (sibling !== undefined) {
-      const outcome = working("Queued", `${sibling.metadata.name} of another version is ending`);
-      return { standing: { ...before, outcome }, effects: [], nextMs: REFUSED_AGAIN_MS };
-    }
-    const [refusal] = world.refusals;
-    if (refusal !== undefined) return refused(before, refusal);
-    const { gpus, nodes } = wish.placement;
-    if (nodes !== undefined && gpus > 0 && isOneNode(claim, settings.store)) {
-      const outcome = working(
-        "StoreNotShared",
-        `spec.resources.nodes: ${nodes} nodes with GPUs cannot share a store that is mounted on one node; make the claim deeptrain-store ReadWriteMany, or set nodes to 1`,
-      );
-      return { standing: { ...before, outcome }, effects: [], nextMs: REFUSED_AGAIN_MS };
-    }
+    const blocked = obstacle(world, wish, before);
+    if (blocked !== undefined) return blocked;
   }
   const { retryAt: _, ...standing } = before;
-  const made =
-    (existing === undefined ? undefined : placementOfJob(existing)) ??
-    jobPlacement(wish.placement, threads);
-  const attempt: Attempt = {
-    number,
-    job: name,
-    state: "Pending",
-    counted: false,
-    cpu: made.cpu,
-    memory: made.memory,
-    gpus: made.gpus,
-    threads: made.threads,
-    placement: made.digest,
+  const isFirst = needsPreparation(version, wish.placement, before.attempts.at(-1));
+  const jobName = existing?.metadata.name ?? (isFirst ? preparation : training);
+  const asked = {
+    placement: wish.placement,
+    threads: before.threads ?? threadsOf(wish.placement),
   };
+  const attempt = begunAttempt(number, jobName, existing, asked);
   const begun: VersionStanding = {
     ...standing,
     attempt: number,
-    threads: made.threads,
+    threads: attempt.threads,
     attempts: [...before.attempts, attempt].slice(-8),
-    outcome: working("Starting", starting(attempt)),
+    outcome: isFirst ? preparing(version, attempt) : working("Starting", starting(attempt)),
   };
   if (existing !== undefined) return follow(world, wish, model, begun, attempt);
-  const job = trainingJob(attemptInputs(world, model, number, threads), settings);
+  const inputs = attemptInputs(world, model, number, attempt.threads);
   return {
     standing: begun,
     effects: [
       ...(claim === undefined ? [storeClaim(version.metadata.namespace, settings.store)] : []),
-      ...(wish.placement.nodes === undefined
-        ? []
-        : [rendezvousService(version), gangPolicy(version)].map((object) => ({
-            verb: "create" as const,
-            object,
-          }))),
-      { verb: "create", object: job },
+      ...(isFirst
+        ? [{ verb: "create" as const, object: prepareJob(inputs, settings) }]
+        : trainingEffects(world, inputs)),
     ],
   };
 };

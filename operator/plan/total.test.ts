@@ -17,6 +17,7 @@ import { Job, type Pod } from "./kubernetes.ts";
 import type { Mail } from "./mail.ts";
 import { planVersion } from "./modelversion.ts";
 import type { Effect, Plan, Refusal } from "./plan.ts";
+import { isFinished, isLeft } from "./podstate.ts";
 import {
   at,
   baseVersion,
@@ -298,6 +299,29 @@ describe("planDataset", () => {
   });
 });
 
+/** Attempts that are begun, or prepared, while a Job or pod of the version may still be at work. */
+const besideAnother = (
+  effects: readonly Effect[],
+  jobs: readonly Job[],
+  pods: readonly Pod[],
+): string[] => {
+  const own = jobs.filter((each) => each.metadata.ownerReferences?.[0]?.uid === "uid-pets-v1");
+  const uids = new Set(own.map(({ metadata }) => metadata.uid));
+  const isBusy =
+    own.some((each) => !isFinished(each)) ||
+    pods.some(
+      (each) => isLeft(each) && uids.has(each.metadata.ownerReferences?.[0]?.uid ?? "none"),
+    );
+  return effects.flatMap((effect) =>
+    isBusy &&
+    effect.verb === "create" &&
+    effect.object.kind === "Job" &&
+    !effect.object.metadata.name.endsWith("-inspect")
+      ? [effect.object.metadata.name]
+      : [],
+  );
+};
+
 describe("planVersion", () => {
   const attempt = fc
     .record({
@@ -308,11 +332,15 @@ describe("planVersion", () => {
       startedAt: maybe(time),
       cpu: fc.constant("2"),
       memory: fc.constantFrom("4Gi", "150Mi"),
-      gpus: fc.constant(0),
+      gpus: fc.constantFrom(0, 1),
       threads: fc.constant(2),
       placement: maybe(digest),
+      suffix: fc.constantFrom("", "-prepare"),
     })
-    .map((value) => ({ ...cleaned(value), job: `pets-v1-a${value.number}` }));
+    .map(({ suffix, ...value }) => ({
+      ...cleaned(value),
+      job: `pets-v1-a${value.number}${suffix}`,
+    }));
   const status = fc
     .record(
       {
@@ -343,20 +371,35 @@ describe("planVersion", () => {
       suspend: fc.boolean(),
       wanted: maybe(fc.constantFrom("pets-v1", "pets-v2")),
       memory: fc.constantFrom("4Gi", "8Gi"),
+      gpus: fc.constantFrom(0, 1),
       of: withPods(
-        ["pets-v1-a1", "pets-v1-a2", "pets-v1-a3", "pets-v1-a1-inspect"].map((name) =>
-          jobOf(name, { kind: "ModelVersion", name: "pets-v1", uid: "uid-pets-v1" }),
-        ),
+        [
+          "pets-v1-a1",
+          "pets-v1-a2",
+          "pets-v1-a3",
+          "pets-v1-a1-inspect",
+          "pets-v1-a1-prepare",
+          "pets-v1-a2-prepare",
+        ].map((name) => jobOf(name, { kind: "ModelVersion", name: "pets-v1", uid: "uid-pets-v1" })),
       ),
       refusals,
     });
     fc.assert(
       fc.property(
         worlds,
-        ({ status: stored, annotations: notes, suspend, wanted, memory, of, refusals: no }) => {
+        ({
+          status: stored,
+          annotations: notes,
+          suspend,
+          wanted,
+          memory,
+          gpus,
+          of,
+          refusals: no,
+        }) => {
           const owner: DeepModel = model({
             ...(notes === undefined ? {} : { meta: { annotations: notes } }),
-            spec: { suspend, resources: { memory } },
+            spec: { suspend, resources: { memory, gpus } },
             status: {
               observedGeneration: 1,
               wantedSince: T0,
@@ -382,6 +425,7 @@ describe("planVersion", () => {
             });
             if (plan.status === undefined) break;
             judged(subject, plan, ModelVersionStatus);
+            expect(besideAnother(plan.effects, jobs, pods)).toEqual([]);
             created += plan.effects.filter(
               (effect) => effect.verb === "create" && effect.object.kind === "Job",
             ).length;

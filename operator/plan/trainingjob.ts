@@ -1,4 +1,5 @@
-// The Jobs of a version: the training of one attempt, and the inspection that repeats a lost record.
+// The Jobs of a version: the training of one attempt, what prepares it on CPU, and the inspection that repeats a lost
+// record.
 
 import {
   annotation,
@@ -10,7 +11,7 @@ import {
   versionPath,
 } from "../../api/group.ts";
 import type { ModelVersion } from "../../api/modelversion.ts";
-import { type InspectRun, RunBase, type TrainRun } from "../../api/run.ts";
+import { type InspectRun, type PrepareRun, RunBase, type TrainRun } from "../../api/run.ts";
 import { newestTemplate } from "../../api/templates.ts";
 import { splitScheduling } from "./kueue.ts";
 import { jobPlacement, type Placement, resourceQuantities } from "./placement.ts";
@@ -20,6 +21,8 @@ import { type StoreMount, type TrainerJob, trainerJob } from "./trainerpod.ts";
 
 export const trainingJobName = (version: string, attempt: number): string =>
   `${version}-a${attempt}`;
+export const prepareJobName = (version: string, attempt: number): string =>
+  `${trainingJobName(version, attempt)}-prepare`;
 export const inspectJobName = (version: string, attempt: number): string =>
   `${trainingJobName(version, attempt)}-inspect`;
 
@@ -36,26 +39,14 @@ export interface AttemptInputs {
 
 export const trainingJob = (inputs: AttemptInputs, settings: Settings): Manifest => {
   const { version, placement } = inputs;
-  const { spec, metadata } = version;
+  const { metadata } = version;
   const run: TrainRun = {
     task: "train",
     ...runIdentity(inputs, settings),
-    inputsHash: spec.inputsHash,
-    template: spec.template,
-    templateRevision: spec.templateRevision,
-    hyperparameters: spec.hyperparameters,
+    ...trained(inputs, settings),
     ...(inputs.detectionScoreThreshold === undefined
       ? {}
       : { detection_score_threshold: inputs.detectionScoreThreshold }),
-    seed: spec.seed,
-    concepts: spec.concepts,
-    dataset: {
-      path: podPath.data,
-      digest: spec.dataset.digest,
-      splitDigest: spec.dataset.splitDigest,
-    },
-    base: runBase(inputs, settings),
-    ...(isOnDerived(version) ? { derived: podPath.derived } : {}),
     output: podPath.output,
     threads: inputs.threads,
     gpus: placement.gpus,
@@ -72,31 +63,84 @@ export const trainingJob = (inputs: AttemptInputs, settings: Settings): Manifest
   return trainerJob(
     {
       ...common(inputs, "train", trainingJobName(metadata.name, inputs.attempt)),
-      annotations: {
-        [annotation.placement]: JSON.stringify(jobPlacement(placement, inputs.threads)),
-      },
+      ...placed(inputs),
       run,
-      store: [
-        {
-          subPath: datasetPath(metadata.namespace, spec.dataset.digest),
-          mountPath: podPath.data,
-          readOnly: true,
-        },
-        outputMount(version, false),
-        ...baseMounts(version),
-        ...derivedMounts(version),
-      ],
+      store: [...inputMounts(version), outputMount(version, false)],
       resources: resourceQuantities(placement),
       ...(placement.nodes === undefined
         ? {}
         : { gang: { pods: placement.nodes, service: metadata.name } }),
-      ...(placement.activeDeadlineSeconds === undefined
-        ? {}
-        : { activeDeadlineSeconds: placement.activeDeadlineSeconds }),
     },
     settings,
   );
 };
+
+/**
+ * Runs where the training may run, but must not need a node with GPUs: it asks for none, and not for the runtime class
+ * that hands them out. It reports nothing: until it has ended, there is no progress of the training.
+ */
+export const prepareJob = (inputs: AttemptInputs, settings: Settings): Manifest => {
+  const { version, placement } = inputs;
+  const shared = common(inputs, "prepare", prepareJobName(version.metadata.name, inputs.attempt));
+  const { runtimeClassName: _, ...scheduling } = shared.scheduling ?? {};
+  const { progressUrl: __, ...identity } = runIdentity(inputs, settings);
+  const run: PrepareRun = {
+    task: "prepare",
+    ...identity,
+    ...trained(inputs, settings),
+    threads: inputs.threads,
+  };
+  return trainerJob(
+    {
+      ...shared,
+      ...placed(inputs),
+      scheduling,
+      run,
+      store: inputMounts(version),
+      resources: resourceQuantities({ ...placement, gpus: 0 }),
+    },
+    settings,
+  );
+};
+
+/** What a run is told of that which is trained. */
+const trained = (inputs: AttemptInputs, settings: Settings) => {
+  const { spec } = inputs.version;
+  const { inputsHash, template, templateRevision, hyperparameters, seed, concepts } = spec;
+  return {
+    inputsHash,
+    template,
+    templateRevision,
+    hyperparameters,
+    seed,
+    concepts,
+    dataset: {
+      path: podPath.data,
+      digest: spec.dataset.digest,
+      splitDigest: spec.dataset.splitDigest,
+    },
+    base: runBase(inputs, settings),
+    ...(isOnDerived(inputs.version) ? { derived: podPath.derived } : {}),
+  };
+};
+
+/** As the user placed the attempt. */
+const placed = ({ placement, threads }: AttemptInputs) => ({
+  annotations: { [annotation.placement]: JSON.stringify(jobPlacement(placement, threads)) },
+  ...(placement.activeDeadlineSeconds === undefined
+    ? {}
+    : { activeDeadlineSeconds: placement.activeDeadlineSeconds }),
+});
+
+const inputMounts = (version: ModelVersion): StoreMount[] => [
+  {
+    subPath: datasetPath(version.metadata.namespace, version.spec.dataset.digest),
+    mountPath: podPath.data,
+    readOnly: true,
+  },
+  ...baseMounts(version),
+  ...derivedMounts(version),
+];
 
 /** Where PyTorch's processes meet by custom. */
 const RENDEZVOUS_PORT = 29500;
@@ -186,7 +230,7 @@ const baseMounts = ({ metadata, spec: { base } }: ModelVersion): StoreMount[] =>
 };
 
 /** A head alone is trained on embeddings that are computed once for a dataset. */
-const isOnDerived = ({ spec }: ModelVersion): boolean =>
+export const isOnDerived = ({ spec }: ModelVersion): boolean =>
   newestTemplate(spec.template).type === "context-based-classifier";
 
 const derivedMounts = (version: ModelVersion): StoreMount[] =>
@@ -212,7 +256,7 @@ const runIdentity = ({ version, attempt }: AttemptInputs, settings: Settings) =>
 
 const common = (
   { version, attempt, placement, oneNode }: AttemptInputs,
-  task: "train" | "inspect",
+  task: "train" | "prepare" | "inspect",
   name: string,
 ): Pick<
   TrainerJob,

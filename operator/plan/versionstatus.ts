@@ -181,6 +181,7 @@ export const versionEvents = (
 
 const quiet: ReadonlySet<string> = new Set([
   "Creating",
+  "Preparing",
   "Starting",
   "Queued",
   "Training",

@@ -322,7 +322,7 @@ export const publishedRecord = (
     bestEpoch: 3,
   });
 
-/** What the pod of a run leaves that published: its data, or its model. */
+/** What the pod of a run leaves that ended well: its data, its model, or that all is there for one. */
 export const publishedBy = (run: RunFile, data: DatasetReport): ImportRecord | TrainingRecord => {
   const common = { uid: run.object.uid, attempt: run.attempt, outcome: "published" as const };
   if (run.task === "import") {
@@ -330,6 +330,7 @@ export const publishedBy = (run: RunFile, data: DatasetReport): ImportRecord | T
     const reportDigest = canonicalDigest(data);
     return { task: "import", ...common, digest, splitDigest, items, invalid, bytes, reportDigest };
   }
+  if (run.task === "prepare") return { task: "train", ...common, outcome: "prepared" };
   return {
     task: "train",
     ...common,
