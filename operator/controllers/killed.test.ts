@@ -32,6 +32,7 @@ const publishes: Script = () => ({ exitCode: 0 });
 const isOf = (object: string, script: Script, others: Script): Script => {
   return (run) => (run.object.name === object ? script(run) : others(run));
 };
+const withGpu = { resources: { gpus: 1 } };
 const epochs = (number: number) => ({
   hyperparameters: { num_epochs: number, logreg: false, image_size: 32 },
 });
@@ -205,6 +206,45 @@ const stories: Story[] = [
     end: {
       ...settledEnd,
       jobs: ["pets-v1-a2", importJob],
+      versions: [version("pets-v1", ["Stopped", "Succeeded"])],
+    },
+  },
+  {
+    name: "prepared on CPU, and trained with a GPU",
+    started: ["pets-v1-a1", "pets-v1-a1-prepare", importJob],
+    given: async (tale) => {
+      tale.script = publishes;
+      tale.server.put(datasets, datasetManifest);
+      await tale.imported("Imported");
+    },
+    tells: async (tale) => {
+      tale.apply(withGpu);
+      await tale.trained("pets-v1");
+    },
+    end: {
+      ...settledEnd,
+      jobs: ["pets-v1-a1", "pets-v1-a1-prepare", importJob],
+      versions: [version("pets-v1", ["Succeeded"])],
+    },
+  },
+  {
+    name: "suspended while it is prepared on CPU, and resumed",
+    started: ["pets-v1-a1-prepare", "pets-v1-a2", "pets-v1-a2-prepare", importJob],
+    given: async (tale) => {
+      await tale.declare(trains, withGpu);
+      await tale.ready("Preparing");
+    },
+    tells: async (tale) => {
+      tale.apply({ ...withGpu, suspend: true });
+      await eventually(() => tale.version("pets-v1")?.status?.attempts?.[0]?.state === "Stopped");
+      await tale.ready("Suspended");
+      tale.script = publishes;
+      tale.apply({ ...withGpu, suspend: false });
+      await tale.trained("pets-v1");
+    },
+    end: {
+      ...settledEnd,
+      jobs: ["pets-v1-a2", "pets-v1-a2-prepare", importJob],
       versions: [version("pets-v1", ["Stopped", "Succeeded"])],
     },
   },

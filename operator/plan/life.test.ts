@@ -80,6 +80,7 @@ describe("every field: set, changed, unset", () => {
     ["concepts, unknown", { concepts: ["fish", "cat"] }],
     ["datasetRef", { datasetRef: { name: "elsewhere" } }],
     ["resources", { resources: { memory: "8Gi", cpu: "3" } }],
+    ["resources, with GPUs", { resources: { gpus: 2 } }],
     ["scheduling", { scheduling: { nodeSelector: { zone: "a" } } }],
     ["gates, passed", { gates: [{ metric: "top1", min: 0.5 }] }],
     ["gates, not passed", { gates: [{ metric: "top1", min: 0.99 }] }],
@@ -134,11 +135,15 @@ describe("every field: set, changed, unset", () => {
 });
 
 describe("whatever is seen first", () => {
-  test("the end is the same, with the same Jobs", () => {
-    const want = settledState(begun());
+  test.each([
+    ["on CPU", {}, ["pets-v1-a1"]],
+    ["on GPUs", { resources: { gpus: 1 } }, ["pets-v1-a1", "pets-v1-a1-prepare"]],
+  ])("the end is the same, with the same Jobs: %s", (_, resources, made) => {
+    const spec = { ...base, ...resources };
+    const want = settledState(begun(spec));
     fc.assert(
       fc.property(fc.infiniteStream(fc.nat(1000)), (numbers) => {
-        const cluster = begun();
+        const cluster = begun(spec);
         cluster.shuffle = (items) =>
           items
             // Some are not looked at in a pass at all, but never none of them for long.
@@ -150,7 +155,7 @@ describe("whatever is seen first", () => {
         cluster.shuffle = (items) => items;
         expect(settledState(cluster)).toEqual(want);
         expect([...cluster.created].sort()).toEqual([
-          "pets-v1-a1",
+          ...made,
           expect.stringMatching(/^photos-import-/),
         ]);
       }),

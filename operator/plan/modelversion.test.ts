@@ -1,93 +1,12 @@
 import { describe, expect, test } from "vitest";
-import type { DeepModel } from "../../api/deepmodel.ts";
-import {
-  type Attempt,
-  type ModelVersionStatus,
-  ModelVersionStatus as StatusSchema,
-} from "../../api/modelversion.ts";
+import type { Attempt, ModelVersionStatus } from "../../api/modelversion.ts";
 import { condition } from "./conditions.ts";
 import type { Event, Job, Pod } from "./kubernetes.ts";
 import { planVersion } from "./modelversion.ts";
 import { jobPlacement, placementDigest, placementOf } from "./placement.ts";
-import type { Plan } from "./plan.ts";
-import {
-  at,
-  complete,
-  failed,
-  job,
-  model,
-  pod,
-  publishedRecord,
-  settings,
-  T0,
-  version,
-} from "./testing/gen.ts";
-import { brokenInvariants } from "./testing/invariants.ts";
+import { at, complete, failed, job, model, pod, publishedRecord, T0 } from "./testing/gen.ts";
+import { claim, effects, message, planned, ready, wanting, world } from "./testing/versionworld.ts";
 import type { VersionWorld } from "./versionworld.ts";
-
-const claim = {
-  metadata: {
-    name: "deeptrain-store",
-    namespace: "shop",
-    uid: "uid-store",
-    resourceVersion: "1",
-    creationTimestamp: T0,
-  },
-  spec: { accessModes: ["ReadWriteMany"] },
-};
-
-const wanting = (
-  given: { spec?: object; meta?: object; wanted?: string; status?: object } = {},
-): DeepModel =>
-  model({
-    ...(given.meta === undefined ? {} : { meta: given.meta }),
-    ...(given.spec === undefined ? {} : { spec: given.spec }),
-    status: {
-      observedGeneration: 1,
-      wantedVersion: given.wanted ?? "pets-v1",
-      wantedSince: T0,
-      ...given.status,
-    },
-  });
-
-const world = (given: Partial<VersionWorld> & { status?: unknown } = {}): VersionWorld => ({
-  version: version(given.status === undefined ? {} : { status: given.status }),
-  model: wanting(),
-  jobs: [],
-  pods: [],
-  siblingJobs: [],
-  events: [],
-  claim,
-  mails: [],
-  refusals: [],
-  settings,
-  now: at(200),
-  ...given,
-});
-
-const planned = (
-  given: VersionWorld,
-): Plan<ModelVersionStatus> & { status: ModelVersionStatus } => {
-  const plan = planVersion(given);
-  if (plan.status === undefined) throw new Error("no status");
-  const { metadata } = given.version;
-  expect(brokenInvariants({ metadata, status: plan.status })).toEqual([]);
-  expect(StatusSchema.parse(plan.status)).toEqual(plan.status);
-  return { ...plan, status: plan.status };
-};
-
-const ready = ({ status }: { status: ModelVersionStatus }): string => {
-  const found = condition(status, "Ready");
-  return `${found?.status} ${found?.reason}`;
-};
-const message = ({ status }: { status: ModelVersionStatus }): string =>
-  condition(status, "Ready")?.message ?? "";
-const effects = (plan: Plan<ModelVersionStatus>): string[] =>
-  plan.effects.map((effect) =>
-    effect.verb === "create"
-      ? `create ${effect.object.metadata.name}`
-      : `delete ${effect.name} ${effect.uid}${effect.foreground ? " foreground" : ""}`,
-  );
 
 const placement = jobPlacement(placementOf(model().spec), 2);
 const attempt = (given: Partial<Attempt> = {}): Attempt => ({
