@@ -22,7 +22,7 @@ from .metrics import selection_metric
 from .models import BACKBONES, Classifier, backbone_name, begin_linear, seed_initialisation
 from .optimizer import Recipe
 from .order import batch_items, uniforms
-from .pixels import CACHE_SHARE, Pixels, memory_limit_bytes
+from .pixels import Pixels
 from .preprocess import Preprocess, preprocess_graph
 from .run import TrainRun
 from .schedule import schedule_of
@@ -58,8 +58,13 @@ def build_classifier(run: TrainRun, check_stop: Callable[[], None] = lambda: Non
 class ClassifierLearner:
     """See learner.py."""
 
-    def __init__(self, run: TrainRun, device: Device, check_stop: Callable[[], None]) -> None:
-        """Opens the data and reads as many pixels as fit into memory. `check_stop` raises Stopped after SIGTERM."""
+    def __init__(
+        self, run: TrainRun, device: Device, check_stop: Callable[[], None], cache_bytes: int
+    ) -> None:
+        """Opens the data and reads their pixels, where those of a split fit into what is left of `cache_bytes`.
+
+        `check_stop` raises Stopped after SIGTERM.
+        """
         self.run, self.device, self.check_stop = run, device, check_stop
         self.data: RunData = open_data(run)
         self.schedule = schedule_of(run.hyperparameters, len(self.data.train))
@@ -69,9 +74,8 @@ class ClassifierLearner:
         self.validation = validation_sample(run, self.data)
         self.has_validation = len(self.validation) > 0
         preprocess = Preprocess(run.hyperparameters.image_size)
-        budget = int(CACHE_SHARE * memory_limit_bytes())
-        self.pixels = self._pixels(self.labelled, preprocess, budget)
-        left = budget - self.pixels.bytes if self.pixels.is_cached else budget
+        self.pixels = self._pixels(self.labelled, preprocess, cache_bytes)
+        left = cache_bytes - (self.pixels.bytes if self.pixels.is_cached else 0)
         self.validation_pixels = self._pixels(self.validation, preprocess, left)
         self.model = build_classifier(run, check_stop)
 

@@ -24,7 +24,7 @@ from .learner import Evaluation, Validation
 from .models import BACKBONES, BasedModel, backbone_name, seed_initialisation
 from .optimizer import Recipe
 from .order import batch_items, uniforms
-from .pixels import CACHE_SHARE, Pixels, memory_limit_bytes
+from .pixels import Pixels
 from .preprocess import Preprocess, open_session, preprocess_graph
 from .report import log
 from .retrieval import Numbers, Retrieval, Vectors, retrieve
@@ -89,8 +89,13 @@ class EmbedderLearner:
     selection_metric = "recall_at_1"
     recipe = RECIPE
 
-    def __init__(self, run: TrainRun, device: Device, check_stop: Callable[[], None]) -> None:
-        """Opens the data and reads as many pixels as fit into memory. `check_stop` raises Stopped after SIGTERM."""
+    def __init__(
+        self, run: TrainRun, device: Device, check_stop: Callable[[], None], cache_bytes: int
+    ) -> None:
+        """Opens the data and reads their pixels, where those of a split fit into what is left of `cache_bytes`.
+
+        `check_stop` raises Stopped after SIGTERM.
+        """
         self.run, self.device, self.check_stop = run, device, check_stop
         data = open_data(run)
         self.dataset = data.dataset
@@ -106,9 +111,8 @@ class EmbedderLearner:
         gallery = self.protocol.gallery
         self.gallery = gallery[sample(run.seed, "gallery", len(gallery))]
         self.has_validation = len(self.validation) > 0
-        budget = int(CACHE_SHARE * memory_limit_bytes())
-        self.pixels = self._pixels(train, budget)
-        left = budget - self.pixels.bytes if self.pixels.is_cached else budget
+        self.pixels = self._pixels(train, cache_bytes)
+        left = cache_bytes - (self.pixels.bytes if self.pixels.is_cached else 0)
         self.validation_pixels = self._pixels(self.validation, left)
         self.model = build_embedder(run, len(learnt), check_stop)
 

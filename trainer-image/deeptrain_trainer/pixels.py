@@ -24,6 +24,11 @@ DECODING_BYTES_PER_PIXEL = 18
 _CHUNK = 256
 
 
+def cache_bytes() -> int:
+    """What the cached pixels of all splits may take in this process."""
+    return int(CACHE_SHARE * memory_limit_bytes())
+
+
 def memory_limit_bytes() -> int:
     """This process's part of the container's memory limit, or of the machine's memory where there is none."""
     return _memory_bytes() // own_share().local_processes

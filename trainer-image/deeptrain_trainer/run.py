@@ -49,7 +49,10 @@ class Base:
 
 @dataclass(frozen=True)
 class TrainRun:
-    """Train one version: dataset and base in, checkpoints and a published artifact below `output`."""
+    """Train one version: dataset and base in, checkpoints and a published artifact below `output`.
+
+    Of a run that only prepares for that, `output` is empty: it writes to what versions share.
+    """
 
     uid: str
     attempt: int
@@ -128,7 +131,7 @@ def read_run(path: Path) -> dict[str, Any]:
 
 
 def train_run(document: dict[str, Any]) -> TrainRun:
-    """The typed form of a run file whose task is `train`."""
+    """The typed form of a run file whose task is `train`, or `prepare`: that has no output, and no GPU."""
     return TrainRun(
         uid=document["object"]["uid"],
         attempt=document["attempt"],
@@ -143,9 +146,9 @@ def train_run(document: dict[str, Any]) -> TrainRun:
         dataset_digest=document["dataset"]["digest"],
         split_digest=document["dataset"]["splitDigest"],
         base=_base(document["base"]),
-        output=Path(document["output"]),
+        output=Path(document.get("output", "")),
         threads=document["threads"],
-        gpus=document["gpus"],
+        gpus=document.get("gpus", 0),
         rendezvous=_rendezvous(document.get("rendezvous")),
         detection_score_threshold=document.get("detection_score_threshold", 0.0),
         derived=Path(document.get("derived", "")),

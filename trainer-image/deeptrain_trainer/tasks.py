@@ -22,6 +22,10 @@ def perform(
 
         run = inspect_run(document)
         return inspect(Path(run.output), run.inputs_hash)
+    if document["task"] == "prepare":
+        from .preparation import prepare_inputs
+
+        return prepare_inputs(train_run(document), check_stop)
     from .train import train
 
     return train(train_run(document), reporter, check_stop)

@@ -16,6 +16,7 @@ from .engine import Training, restore_state, run_training
 from .failure import Failure, Stopped
 from .learner import Evaluation
 from .optimizer import build_optimizer
+from .pixels import cache_bytes
 from .report import Reporter, log
 from .run import TrainRun
 from .sharded import share_modules
@@ -101,7 +102,7 @@ def prepare(
     )
     if processes.any(device.precision == "fp32"):  # nodes may differ
         device = replace(device, precision="fp32")
-    learner = processes.together(lambda: open_learner(run, device, check_stop))
+    learner = processes.together(lambda: open_learner(run, device, check_stop, cache_bytes()))
     model = learner.model
     share_modules(model, share, device.torch_device.type)
     model.to(device.torch_device).to(memory_format=torch.channels_last)

@@ -5,7 +5,9 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import json
-from collections.abc import Callable
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 import torch
 from stored import coloured, store, train_run
 
+from deeptrain_trainer.__main__ import main
 from deeptrain_trainer.checkpoint import Checkpoint, Checkpoints
 from deeptrain_trainer.engine import Training
 from deeptrain_trainer.report import Reporter
@@ -91,3 +94,29 @@ class Recorder(Reporter):
     def of(self, kind: str) -> list[dict[str, Any]]:
         """The events of one type."""
         return [event for event in self.events if event["type"] == kind]
+
+
+class Process:
+    """Runs the trainer in this process."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.monkeypatch = folder, monkeypatch
+        self.arguments: list[str] = []
+
+    def __call__(self, run: object) -> tuple[int, dict[str, Any]]:
+        """Exit code and record."""
+        path, record = self.folder / "run.json", self.folder / "record.json"
+        path.write_text(run if isinstance(run, str) else json.dumps(run))
+        arguments = ["trainer", "--run", str(path), "--record", str(record), *self.arguments]
+        self.monkeypatch.setattr(sys, "argv", arguments)
+        code = main()
+        return code, json.loads(record.read_text())
+
+
+@pytest.fixture
+def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
+    """The trainer as a program. Its signal handlers end with the test."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield Process(tmp_path, monkeypatch)
+    for number, handler in before.items():
+        signal.signal(number, handler)

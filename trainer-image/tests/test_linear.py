@@ -28,6 +28,7 @@ from deeptrain_trainer.export import with_metadata
 from deeptrain_trainer.failure import Failure, Stopped
 from deeptrain_trainer.models.resnet import ResNet18
 from deeptrain_trainer.pixels import Pixels
+from deeptrain_trainer.preparation import prepare_inputs
 from deeptrain_trainer.preprocess import Preprocess, open_session
 from deeptrain_trainer.run import Base, TrainRun
 from deeptrain_trainer.run import train_run as typed
@@ -138,6 +139,25 @@ def stored_pictures(run: TrainRun) -> NDArray[np.uint8]:
     items = items_in_order(dataset)
     pixels = Pixels(dataset, items, Preprocess(32), 1, 0, lambda: None)
     return pixels.batch(range(len(items)))
+
+
+@pytest.mark.usefixtures("ready")
+def test_embeddings_that_were_prepared_on_cpu_are_what_the_training_uses(
+    dataset: dict[str, str],
+    classifier: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = linear_run(dataset, classifier, tmp_path / "derived", tmp_path / "output")
+    told = {name: value for name, value in run.items() if name not in ("output", "gpus")}
+    assert prepare_inputs(typed(told), lambda: None) == {"outcome": "prepared"}
+    (folder,) = (tmp_path / "derived").iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    written = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    forbid_bases(monkeypatch)
+    prepare_inputs(typed(told), lambda: None)
+    trained(run)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == written
 
 
 def test_what_is_published_is_what_was_measured(make: MakeRun) -> None:

@@ -4,55 +4,21 @@ import errno
 import json
 import os
 import signal
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import RunFile
+from conftest import Process, RunFile
 from contract import assert_event, assert_record
 from endpoint import Endpoint
 from stored import INPUTS_HASH, UID
 
 from deeptrain_trainer import tasks
-from deeptrain_trainer.__main__ import main
 from deeptrain_trainer.failure import Failure
 from deeptrain_trainer.record import one_line, write_record
 from deeptrain_trainer.report import NotAcknowledgedError
 from deeptrain_trainer.run import read_run
-
-
-@pytest.fixture(autouse=True)
-def signals() -> Iterator[None]:
-    """The trainer's signal handlers end with the test."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-class Process:
-    """Runs the trainer in this process."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self.monkeypatch = folder, monkeypatch
-        self.arguments: list[str] = []
-
-    def __call__(self, run: object) -> tuple[int, dict[str, Any]]:
-        """Exit code and record."""
-        path, record = self.folder / "run.json", self.folder / "record.json"
-        path.write_text(run if isinstance(run, str) else json.dumps(run))
-        arguments = ["trainer", "--run", str(path), "--record", str(record), *self.arguments]
-        self.monkeypatch.setattr(sys, "argv", arguments)
-        code = main()
-        return code, json.loads(record.read_text())
-
-
-@pytest.fixture
-def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Process:
-    return Process(tmp_path, monkeypatch)
 
 
 def test_published_is_0_and_inspect_repeats_the_record(

@@ -19,7 +19,7 @@ from ..figures.curves import curve_files
 from ..figures.picture import StoredPictures
 from ..learner import Evaluation, Validation
 from ..order import batch_items, uniforms
-from ..pixels import CACHE_SHARE, Pixels, memory_limit_bytes
+from ..pixels import Pixels
 from ..run import TrainRun
 from ..schedule import schedule_of
 from .augment import DRAWS, augment
@@ -45,8 +45,13 @@ class DetectorLearner:
 
     selection_metric = "map"
 
-    def __init__(self, run: TrainRun, device: Device, check_stop: Callable[[], None]) -> None:
-        """Opens the data and reads as many pixels as fit into memory. `check_stop` raises Stopped after SIGTERM."""
+    def __init__(
+        self, run: TrainRun, device: Device, check_stop: Callable[[], None], cache_bytes: int
+    ) -> None:
+        """Opens the data and reads their pixels, where those of a split fit into what is left of `cache_bytes`.
+
+        `check_stop` raises Stopped after SIGTERM.
+        """
         self.run, self.device, self.check_stop = run, device, check_stop
         self.data = open_data(run)
         check_boxes(self.data)
@@ -61,9 +66,8 @@ class DetectorLearner:
         self.final_split, final = self.data.final_split
         self.final = boxed_items(final, numbers, size)
         self.has_validation = len(self.validation) > 0
-        budget = int(CACHE_SHARE * memory_limit_bytes())
-        self.pixels = self._pixels(self.boxed, budget)
-        left = budget - self.pixels.bytes if self.pixels.is_cached else budget
+        self.pixels = self._pixels(self.boxed, cache_bytes)
+        left = cache_bytes - (self.pixels.bytes if self.pixels.is_cached else 0)
         self.validation_pixels = self._pixels(self.validation, left)
         self.model = build_detector(run, check_stop)
 
