@@ -263,7 +263,7 @@ export const DeepModelSpec = z
       .max(31_536_000)
       .optional()
       .describe(
-        "Longest time in seconds that one attempt may run, and so long may preparing it on CPU. Default: no limit.",
+        "Longest time in seconds that one attempt may run; preparing it on CPU may take as long. Default: no limit.",
       ),
     versionsToKeep: z
       .int()
