@@ -167,6 +167,17 @@ describe("what prepares a training with GPUs", () => {
     expect(preparation.spec).toMatchObject({ activeDeadlineSeconds: 3600, parallelism: 1 });
   });
 
+  test("waits in the training's queue, for what it asks for itself", () => {
+    const scheduling = { queueName: "vision", runtimeClassName: "nvidia" };
+    const queued = prepareJob(
+      { ...inputs, placement: { ...inputs.placement, scheduling } },
+      settings,
+    );
+    expect(queued.metadata.labels).toMatchObject({ "kueue.x-k8s.io/queue-name": "vision" });
+    expect(specOf(queued)).not.toHaveProperty("queueName");
+    expect(specOf(queued)).not.toHaveProperty("runtimeClassName");
+  });
+
   test.each<[string, Partial<ModelVersionSpec>]>([
     [
       "an address",
