@@ -121,11 +121,12 @@ describe("after the step on CPU", () => {
     expect(effects(passed({ status: begun, jobs: [done] }))).toEqual(["create pets-v1-a1"]);
   });
 
-  test("the Service of several nodes comes with their training, not with the step", () => {
+  test("the Service and the NetworkPolicy of several nodes come with their training, not with the step", () => {
     const model = wanting({ spec: { resources: { gpus: 4, nodes: 2 } } });
     const first = passed({ model });
     expect(effects(first)).toEqual([`create ${STEP}`]);
     expect(effects(passed({ model, status: first.status, jobs: [done] }))).toEqual([
+      "create pets-v1",
       "create pets-v1",
       "create pets-v1-a1",
     ]);
