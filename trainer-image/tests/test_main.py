@@ -134,7 +134,10 @@ def test_surprises_are_1_and_say_what_they_mean(
 @pytest.mark.parametrize(
     ("change", "want"),
     [
-        (lambda run: run | {"task": "serve"}, "task must be one of train, prepare, import, inspect"),
+        (
+            lambda run: run | {"task": "serve"},
+            "task must be one of train, prepare, import, inspect",
+        ),
         (lambda run: run | {"extra": 1}, "extra"),
         (lambda run: {k: v for k, v in run.items() if k != "seed"}, "seed"),
         (lambda run: run | {"inputsHash": "sha256:xyz"}, "run file: inputsHash: "),
