@@ -103,7 +103,7 @@ describe("models in a queue of Kueue", () => {
     );
 
   test("the first is admitted, the second waits for quota and says so", async () => {
-    await declare("first", usual, { num_epochs: 30 });
+    await declare("first", usual, { num_epochs: 60 });
     await objects.untilVersion("first-v1", ({ status }) => (status?.checkpoint?.epoch ?? 0) >= 1);
     await declare("second", usual);
     await untilItSays("second", "Queued", /waits in the queue team-a: .*insufficient.* quota/);
@@ -152,7 +152,7 @@ describe("models in a queue of Kueue", () => {
   });
 
   test("suspended while it waits, it leaves the queue; resumed, it trains", async () => {
-    await declare("holder", usual, { num_epochs: 12 });
+    await declare("holder", usual, { num_epochs: 24 });
     await objects.untilVersion("holder-v1", (version) =>
       has(version, "Ready", "Unknown", "Training"),
     );
