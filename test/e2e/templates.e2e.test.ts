@@ -155,28 +155,58 @@ describe("templates beside the classifier", () => {
     expect(log).not.toContain("embeddings-begun");
   });
 
-  test("weights by their address begin a training, and others than those that were named do not", async () => {
-    const weights = await weightsOf(await versionOf("looks-v1"));
-    env.files.serve("looks.safetensors", weights);
-    const url = env.files.url("looks.safetensors");
-    const begunWith = (name: string, sha256: string) =>
+  describe("weights by their address", () => {
+    let url: string;
+    let sha256: string;
+
+    beforeAll(async () => {
+      const weights = await weightsOf(await versionOf("looks-v1"));
+      env.files.serve("looks.safetensors", weights);
+      url = env.files.url("looks.safetensors");
+      sha256 = createHash("sha256").update(weights).digest("hex");
+    });
+
+    const begunWith = (name: string, digest: string, gpus = 0) =>
       modelManifest(name, "photos", {
         template: "visual-classifier/efficientnet-lite0",
-        base: { http: { url, sha256 } },
+        base: { http: { url, sha256: digest } },
         hyperparameters: { logreg: false, image_size: 64, num_epochs: 1 },
-        resources: { cpu: "2", memory: "3Gi" },
+        resources: { cpu: "2", memory: "3Gi", gpus },
       });
-    const sha256 = createHash("sha256").update(weights).digest("hex");
-    await apply(begunWith("begun", sha256), begunWith("mistaken", "0".repeat(64)));
-    await objects.untilModel("begun", isReady, TRAINED_MS);
-    expect((await versionOf("begun-v1")).spec.base).toEqual({
-      id: "http",
-      digest: `sha256:${sha256}`,
-      url,
+    const jobsOf = async (name: string) =>
+      (await objects.jobs())
+        .map(({ metadata }) => metadata.name)
+        .filter((job) => job.startsWith(`${name}-`));
+
+    test("begin a training", async () => {
+      await apply(begunWith("begun", sha256));
+      await objects.untilModel("begun", isReady, TRAINED_MS);
+      expect((await versionOf("begun-v1")).spec.base).toEqual({
+        id: "http",
+        digest: `sha256:${sha256}`,
+        url,
+      });
     });
-    const mistaken = await objects.untilModel("mistaken", isStalled, TRAINED_MS);
-    expect(condition(mistaken, "Ready")).toMatchObject({ reason: "BaseUnavailable" });
-    expect(condition(mistaken, "Ready")?.message).toContain("spec.base.http");
+
+    test("that are others than those that were named are found before a GPU is asked for", async () => {
+      await apply(begunWith("mistaken", "0".repeat(64), 1));
+      const mistaken = await objects.untilModel("mistaken", isStalled, TRAINED_MS);
+      expect(condition(mistaken, "Ready")).toMatchObject({ reason: "BaseUnavailable" });
+      expect(condition(mistaken, "Ready")?.message).toContain("spec.base.http");
+      expect(await jobsOf("mistaken")).toEqual(["mistaken-v1-a1-prepare"]);
+    });
+
+    test("are fetched and checked on the CPU; then the training waits for a GPU, and says so", async () => {
+      await apply(begunWith("patient", sha256, 1));
+      const version = await objects.untilVersion(
+        "patient-v1",
+        (each) => has(each, "Ready", "Unknown", "Unschedulable"),
+        TRAINED_MS,
+      );
+      expect(condition(version, "Ready")?.message).toContain("Insufficient nvidia.com/gpu");
+      expect((await jobsOf("patient")).sort()).toEqual(["patient-v1-a1", "patient-v1-a1-prepare"]);
+      await env.kubectl("-n", namespace, "delete", "deepmodel", "patient");
+    });
   });
 
   async function weightsOf(version: ModelVersion): Promise<Buffer> {
