@@ -8,7 +8,7 @@ import { EffectiveHyperparameters } from "./hyperparameters.ts";
 import { ConceptMetrics, Metrics, MetricValues } from "./metrics.ts";
 import { ObjectMeta } from "./objectmeta.ts";
 import { reasons } from "./reasons.ts";
-import { count, lastHandledRetry, observedGeneration, time } from "./statusfields.ts";
+import { baseCounts, count, lastHandledRetry, observedGeneration, time } from "./statusfields.ts";
 import { TemplateName } from "./templates.ts";
 
 export const ModelVersionSpec = z
@@ -182,6 +182,12 @@ export const ModelVersionStatus = z
       })
       .optional()
       .describe("The trained model."),
+    base: z
+      .object(baseCounts)
+      .optional()
+      .describe(
+        "How the weights began; known when the first attempt has loaded the base. Absent for a context-based classifier, whose base is used whole.",
+      ),
     bestEpoch: count.optional().describe("Epoch whose weights were exported."),
     metric: z
       .string()

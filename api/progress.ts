@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { DatasetReport } from "./dataset.ts";
 import { ConceptMetrics, MetricValues, metricRange } from "./metrics.ts";
-import { count } from "./statusfields.ts";
+import { baseCounts, count } from "./statusfields.ts";
 
 export const PROGRESS_PATH = "/v1/progress";
 /** Most bytes of a body: a dataset's report of 1,000 concepts fits. */
@@ -61,6 +61,8 @@ export const TrainingEvent = z.discriminatedUnion("type", [
       /** `cpu` or the GPU's name. */
       device: z.string().max(128),
       precision: z.enum(["fp32", "bf16"]),
+      /** Absent where a head alone is trained, on a base that is used whole. */
+      base: z.strictObject(baseCounts).optional(),
     })
     .refine(isWithin, within),
   z.strictObject({

@@ -5,6 +5,7 @@ import { z } from "zod";
 import { Digest, SplitCounts } from "./dataset.ts";
 import { Metrics } from "./metrics.ts";
 import { Reason } from "./reasons.ts";
+import { baseCounts } from "./statusfields.ts";
 
 export const RECORD_MAX_BYTES = 3 * 1024;
 
@@ -45,6 +46,8 @@ export const TrainingRecord = z.discriminatedUnion("outcome", [
     steps: z.int().min(1),
     /** Epoch whose weights were exported. */
     bestEpoch: z.int().min(1),
+    /** Absent where a head alone was trained, on a base that is used whole. */
+    base: z.strictObject(baseCounts).optional(),
   }),
   z.strictObject({
     task: z.literal("train"),

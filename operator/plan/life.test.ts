@@ -333,7 +333,7 @@ describe("a model on a model", () => {
     expect(condition(modelIn(cluster).status, "Retrained")?.status).toBe("True");
     expect(modelIn(cluster).status).toMatchObject({
       readyVersion: "pets-v2",
-      resolved: { base: "backbone-v2" },
+      resolved: { base: { name: "backbone-v2" } },
     });
     const { writes } = cluster;
     cluster.settle();
@@ -351,6 +351,6 @@ describe("a model on a model", () => {
     cluster.apply("DeepModel", "backbone", embedder);
     cluster.settle();
     expect(ready(cluster)).toBe("True Trained");
-    expect(modelIn(cluster).status?.resolved?.base).toBe("backbone-v1");
+    expect(modelIn(cluster).status?.resolved?.base.name).toBe("backbone-v1");
   });
 });

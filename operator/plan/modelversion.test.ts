@@ -641,6 +641,17 @@ describe("the end", () => {
     expect([again.effects, again.status, again.events]).toEqual([[], plan.status, []]);
   });
 
+  test("the record says how the weights began, whether or not a report did", () => {
+    const base = { loaded: 120, new: 2 };
+    const end = { exit: { code: 0, message: publishedRecord({ more: { base } }) } };
+    const plan = endedBy(end);
+    expect(plan.status.base).toEqual(base);
+    const again = planned(world({ status: plan.status, now: at(9999) }));
+    expect(again.status.base).toEqual(base);
+    const reported = endedBy(end, { status: { ...running(), base: { loaded: 1, new: 1 } } });
+    expect(reported.status.base).toEqual(base);
+  });
+
   test.each([
     ["another version's", publishedRecord({ uid: "uid-other" })],
     ["another attempt's", publishedRecord({ attempt: 2 })],

@@ -62,6 +62,18 @@ describe("progress", () => {
       startedFromStep: 0,
     });
     expect(told.reported).toEqual({ attempt: 1, sequence: 3, pod: "pod-1", since: at(1) });
+    expect(told.base).toBeUndefined();
+  });
+
+  test("how the weights began is kept to the end", () => {
+    const base = { loaded: 244, new: 2 };
+    const run = { threads: 2, device: "cpu", precision: "fp32" } as const;
+    const told = readMails(version(), 1, [
+      mail({ type: "started", ...position(0), ...run, base }, 1),
+      mail(epoch(1), 2),
+    ]);
+    expect(told.base).toEqual(base);
+    expect(settledProgress(told, { epochs: 4, steps: 76 }, at(9)).base).toEqual(base);
   });
 
   test("at an epoch's end: history and the headline metric", () => {

@@ -20,7 +20,14 @@ const SETTLED_CONCEPTS_BYTES = 2_300;
 
 export type Told = Pick<
   ModelVersionStatus,
-  "progress" | "reported" | "history" | "checkpoint" | "lostSeconds" | "concepts" | "metric"
+  | "progress"
+  | "reported"
+  | "history"
+  | "checkpoint"
+  | "lostSeconds"
+  | "concepts"
+  | "metric"
+  | "base"
 > & {
   /** What the run said of itself. */
   attempt?: Partial<Attempt>;
@@ -34,6 +41,7 @@ const parts = [
   "lostSeconds",
   "concepts",
   "metric",
+  "base",
 ] as const;
 
 /** A status without what only reports move. */
@@ -125,12 +133,13 @@ const afterEvent = (
   };
   switch (event.type) {
     case "started": {
-      const { threads, device, precision, epoch, step } = event;
+      const { threads, device, precision, epoch, step, base } = event;
       const { imagesPerSecond: _, etaSeconds: __, ...rest } = before;
       return {
         progress: shown({ ...rest, ...position(event) }, at),
         attempt: { threads, device, precision, startedFromStep: step },
         ...lostWith(told),
+        ...(base === undefined ? {} : { base }),
         // What came after the checkpoint that it goes on from is trained again.
         ...(told.history === undefined
           ? {}

@@ -86,7 +86,7 @@ const completed = (
       ...(bestEpoch === undefined ? {} : { bestEpoch }),
     };
   }
-  const { artifact, metrics, bestEpoch } = completion;
+  const { artifact, metrics, bestEpoch, base } = completion;
   const directory = versionPath(
     version.metadata.namespace,
     version.spec.model,
@@ -102,6 +102,7 @@ const completed = (
     },
     metrics,
     bestEpoch,
+    ...(base === undefined ? {} : { base }),
     ...(metric === undefined ? {} : { metric }),
   };
 };

@@ -75,6 +75,8 @@ def published_record(output: Path, inputs_hash: str) -> dict[str, Any] | None:
             "inputsHash": inputs_hash,
             "artifact": {"path": ARTIFACT, "digest": f"sha256:{digest}", "bytes": size},
             **{key: manifest[key] for key in ("metrics", "epochs", "steps", "bestEpoch")},
+            # A head that was trained alone has no base of its own.
+            **({"base": manifest["base"]} if "base" in manifest else {}),
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Failure("ArtifactMissing", f"The artifact is damaged: {error}.") from None

@@ -136,6 +136,7 @@ def resume(t: Training) -> None:
             "threads": t.run.threads,
             "device": t.device.name,
             "precision": t.device.precision,
+            **t.model.base_counts(),
         }
     )
 
@@ -186,6 +187,7 @@ def _finish(t: Training) -> dict[str, Any]:
         "epochs": t.schedule.epochs,
         "steps": t.schedule.steps,
         "bestEpoch": t.state.best_epoch,
+        **model.base_counts(),
     }
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     metrics = {

@@ -307,7 +307,13 @@ export const pod = (given: PodGiven): Pod => {
 };
 
 export const publishedRecord = (
-  given: { uid?: string; attempt?: number; inputsHash?: string; top1?: number } = {},
+  given: {
+    uid?: string;
+    attempt?: number;
+    inputsHash?: string;
+    top1?: number;
+    more?: Partial<Extract<TrainingRecord, { outcome: "published" }>>;
+  } = {},
 ): string =>
   JSON.stringify({
     task: "train",
@@ -320,6 +326,7 @@ export const publishedRecord = (
     epochs: 4,
     steps: 76,
     bestEpoch: 3,
+    ...given.more,
   });
 
 /** What the pod of a run leaves that published: its data, or its model. */
