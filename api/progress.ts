@@ -47,7 +47,8 @@ const Values = MetricValues.refine(
 
 const Concepts = z.array(
   ConceptMetrics.refine(
-    ({ precision, recall, f1, ap, roc_auc }) => [precision, recall, f1, ap, roc_auc].every(isShare),
+    ({ concept: _, support: __, video_support: ___, ...shares }) =>
+      Object.values(shares).every(isShare),
     "a metric is from 0 to 1",
   ),
 );

@@ -15,7 +15,8 @@ import type { Mail } from "./mail.ts";
 
 const RUNNING_POINTS = 60;
 const SETTLED_POINTS = 12;
-/** A settled version is kept small: the worst concepts in so many bytes, all of them in metrics.json. */
+/** A version is kept small: the worst concepts in so many bytes, all of them in metrics.json. */
+const RUNNING_CONCEPTS_BYTES = 9_000;
 const SETTLED_CONCEPTS_BYTES = 2_300;
 
 export type Told = Pick<
@@ -160,7 +161,10 @@ const afterEvent = (
     case "checkpoint":
       return { checkpoint: { epoch: event.epoch, step: event.step, savedAt: at } };
     case "evaluation":
-      return { concepts: event.concepts, ...metric(event.values) };
+      return {
+        concepts: fitting(event.concepts, RUNNING_CONCEPTS_BYTES),
+        ...metric(event.values),
+      };
   }
 };
 
@@ -266,11 +270,14 @@ export const settledProgress = (
       told.progress?.updatedAt ?? at,
     ),
     ...thinnedHistory(told),
-    ...(told.concepts === undefined ? {} : { concepts: worst(told.concepts) }),
+    ...(told.concepts === undefined
+      ? {}
+      : { concepts: fitting(told.concepts, SETTLED_CONCEPTS_BYTES) }),
   };
 };
 
-const worst = (rows: NonNullable<Told["concepts"]>): NonNullable<Told["concepts"]> => {
+/** As many rows, the worst first, as so many bytes hold. */
+const fitting = (rows: readonly ConceptMetrics[], mostBytes: number): ConceptMetrics[] => {
   let bytes = 0;
   return rows
     .map((row) => {
@@ -282,7 +289,7 @@ const worst = (rows: NonNullable<Told["concepts"]>): NonNullable<Told["concepts"
     })
     .filter((row) => {
       bytes += Buffer.byteLength(JSON.stringify(row)) + 1;
-      return bytes <= SETTLED_CONCEPTS_BYTES;
+      return bytes <= mostBytes;
     });
 };
 

@@ -15,6 +15,7 @@ from .distributed import Processes, is_peer_loss, open_processes, peer_lost
 from .engine import Training, restore_state, run_training
 from .failure import Failure, Stopped
 from .learner import Evaluation
+from .metrics import worst_by, worst_first
 from .optimizer import build_optimizer
 from .report import Reporter, log
 from .run import TrainRun
@@ -217,7 +218,7 @@ def _finish(t: Training) -> dict[str, Any]:
 
 
 def _worst_first(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """By average precision, of embedders by recall."""
-    supported = [row for row in evaluation.concepts if "ap" in row or "recall" in row]
-    worst = sorted(supported, key=lambda row: float(row["ap"] if "ap" in row else row["recall"]))
+    """Without those that could not be measured."""
+    rows = evaluation.concepts
+    worst = [rows[i] for i in worst_first(rows) if worst_by(rows) in rows[i]]
     return worst[:MOST_CONCEPT_ROWS]
