@@ -4,8 +4,9 @@ import { z } from "zod";
 import { baseNames } from "./bases.ts";
 import { Conditions } from "./conditions.ts";
 import { ConceptName, Digest, HttpUrl, Sha256 } from "./dataset.ts";
+import { Gate } from "./gate.ts";
 import { Hyperparameters } from "./hyperparameters.ts";
-import { MetricName, Metrics } from "./metrics.ts";
+import { Metrics } from "./metrics.ts";
 import { ObjectMeta } from "./objectmeta.ts";
 import { baseCounts, count, lastHandledRetry, observedGeneration, time } from "./statusfields.ts";
 import { TemplateName } from "./templates.ts";
@@ -139,15 +140,6 @@ export const Scheduling = z
       ),
   })
   .describe("Where the training pod may run.");
-
-export const Gate = z
-  .object({
-    metric: MetricName.describe("The metric that is compared."),
-    min: z.number().optional().describe("The least value that passes."),
-    max: z.number().optional().describe("The greatest value that passes."),
-  })
-  .describe("A bound on a final metric. Set at least one of `min` and `max`.");
-export type Gate = z.infer<typeof Gate>;
 
 const name = (of: string) =>
   text(

@@ -80,10 +80,8 @@ export const Metrics = z
   .describe("Final evaluation, made with the exported graphs under ONNX Runtime.");
 export type Metrics = z.infer<typeof Metrics>;
 
-/** Of one concept; `precision` and `recall` are also a detector's overall. */
-export const conceptMetricNames = [
-  "precision",
-  "recall",
+/** Of one concept, and of nothing else. */
+export const ofConceptsOnly = [
   "f1",
   "ap",
   "roc_auc",
@@ -95,6 +93,9 @@ export const conceptMetricNames = [
   "video_roc_auc",
   "video_support",
 ] as const;
+
+/** Of one concept; `precision` and `recall` are also a detector's overall. */
+export const conceptMetricNames = ["precision", "recall", ...ofConceptsOnly] as const;
 export const ConceptMetricName = z.enum(conceptMetricNames);
 export type ConceptMetricName = z.infer<typeof ConceptMetricName>;
 

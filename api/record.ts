@@ -5,6 +5,7 @@ import { z } from "zod";
 import { Digest, SplitCounts } from "./dataset.ts";
 import { Metrics } from "./metrics.ts";
 import { Reason } from "./reasons.ts";
+import { GatedConcept } from "./run.ts";
 import { baseCounts } from "./statusfields.ts";
 
 export const RECORD_MAX_BYTES = 3 * 1024;
@@ -48,6 +49,11 @@ export const TrainingRecord = z.discriminatedUnion("outcome", [
     bestEpoch: z.int().min(1),
     /** Absent where a head alone was trained, on a base that is used whole. */
     base: z.strictObject(baseCounts).optional(),
+    /** What the run asked for; without value: not measured. */
+    gated: z
+      .array(GatedConcept.extend({ value: z.number().optional() }))
+      .max(16)
+      .optional(),
   }),
   z.strictObject({
     task: z.literal("train"),

@@ -10,7 +10,7 @@ import {
   versionPath,
 } from "../../api/group.ts";
 import type { ModelVersion } from "../../api/modelversion.ts";
-import { type InspectRun, RunBase, type TrainRun } from "../../api/run.ts";
+import { type GatedConcept, type InspectRun, RunBase, type TrainRun } from "../../api/run.ts";
 import { newestTemplate } from "../../api/templates.ts";
 import { splitScheduling } from "./kueue.ts";
 import { jobPlacement, type Placement, resourceQuantities } from "./placement.ts";
@@ -31,6 +31,8 @@ export interface AttemptInputs {
   threads: number;
   /** Of a detector: as its DeepModel has it now. */
   detectionScoreThreshold?: number;
+  /** What its DeepModel's gates ask of single concepts now. */
+  gated?: readonly GatedConcept[];
   oneNode: boolean;
 }
 
@@ -55,6 +57,7 @@ export const trainingJob = (inputs: AttemptInputs, settings: Settings): Manifest
       splitDigest: spec.dataset.splitDigest,
     },
     base: runBase(inputs, settings),
+    ...runGated(inputs),
     ...(isOnDerived(version) ? { derived: podPath.derived } : {}),
     output: podPath.output,
     threads: inputs.threads,
@@ -146,6 +149,7 @@ export const inspectJob = (inputs: AttemptInputs, settings: Settings): Manifest 
     task: "inspect",
     ...runIdentity(inputs, settings),
     inputsHash: version.spec.inputsHash,
+    ...runGated(inputs),
     output: podPath.output,
   };
   return trainerJob(
@@ -159,6 +163,9 @@ export const inspectJob = (inputs: AttemptInputs, settings: Settings): Manifest 
     settings,
   );
 };
+
+const runGated = ({ gated = [] }: AttemptInputs): Pick<TrainRun, "gated"> =>
+  gated.length === 0 ? {} : { gated: [...gated] };
 
 /** Where the weights begin, as the pod finds it. */
 const runBase = ({ version, placement }: AttemptInputs, settings: Settings): RunBase => {

@@ -5,7 +5,7 @@ import type { TrainingEvent } from "../../api/progress.ts";
 import { etaText, metricText, progressText } from "./display.ts";
 import { dueInMs, type Mail, PROGRESS_EVERY_MS } from "./mail.ts";
 import { at, version } from "./testing/gen.ts";
-import { readMails, settledProgress } from "./versionprogress.ts";
+import { bytesOf, readMails, settledProgress } from "./versionprogress.ts";
 
 const mail = (
   event: TrainingEvent,
@@ -182,11 +182,24 @@ describe("progress", () => {
       ]);
       const { attempt: _, ...running } = told;
       expect(JSON.stringify(version({ status: running })).length).toBeLessThan(32 * 1024);
+      const gated = Array.from({ length: 16 }, (_, i) => ({
+        concept: `${String(i).padStart(8, "c")}${"ä".repeat(28)}`,
+        metric: "video_precision" as const,
+        value: 1 / 3e5,
+      }));
       const { attempt: __, ...settled } = settledProgress(
         told,
         { epochs: 500, steps: 9500 },
         at(9),
       );
+      const { concepts: fewer } = settledProgress(
+        told,
+        { epochs: 500, steps: 9500 },
+        at(9),
+        bytesOf({ gated }),
+      );
+      const beside = ModelVersionStatus.parse({ ...settled, concepts: fewer, gated });
+      expect(JSON.stringify(version({ status: beside })).length).toBeLessThan(6 * 1024);
       const parsed = ModelVersionStatus.parse(settled);
       expect(JSON.stringify(version({ status: parsed })).length).toBeLessThan(6 * 1024);
       expect(parsed.concepts?.[0]?.concept).toContain("concept 0");

@@ -253,6 +253,8 @@ export const settledProgress = (
   told: Told,
   done: { epochs: number; steps: number },
   at: string,
+  /** Of what is beside it for single concepts. */
+  takenBytes = 0,
 ): Told => {
   const { etaSeconds: _, phase: __, ...rest } = told.progress ?? {};
   const { checkpoint: ___, reported: ____, ...others } = told;
@@ -272,7 +274,9 @@ export const settledProgress = (
     ...thinnedHistory(told),
     ...(told.concepts === undefined
       ? {}
-      : { concepts: fitting(told.concepts, SETTLED_CONCEPTS_BYTES) }),
+      : {
+          concepts: fitting(told.concepts, SETTLED_CONCEPTS_BYTES - takenBytes),
+        }),
   };
 };
 
@@ -288,10 +292,12 @@ const fitting = (rows: readonly ConceptMetrics[], mostBytes: number): ConceptMet
       return ConceptMetrics.parse(Object.fromEntries(entries));
     })
     .filter((row) => {
-      bytes += Buffer.byteLength(JSON.stringify(row)) + 1;
+      bytes += bytesOf(row) + 1;
       return bytes <= mostBytes;
     });
 };
+
+export const bytesOf = (value: unknown): number => Buffer.byteLength(JSON.stringify(value));
 
 export const thinnedHistory = ({ history }: Told): Pick<Told, "history"> =>
   history === undefined ? {} : { history: thinned(history, SETTLED_POINTS).map(settledPoint) };

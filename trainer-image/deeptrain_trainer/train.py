@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from .artifact import document, publish, published_record
+from .artifact import CONCEPTS, METRICS, document, publish, published_record
 from .checkpoint import Checkpoint, Checkpoints
 from .convolution import spare_spinning
 from .device import choose_device
@@ -17,6 +17,7 @@ from .failure import Failure, Stopped
 from .learner import Evaluation
 from .metrics import worst_by, worst_first
 from .optimizer import build_optimizer
+from .record import gated_values
 from .report import Reporter, log
 from .run import TrainRun
 from .sharded import share_modules
@@ -78,7 +79,7 @@ def _train(
 def _published(run: TrainRun, checkpoints: Checkpoints) -> dict[str, Any] | None:
     """The record of what an earlier attempt published."""
     try:
-        record = published_record(run.output, run.inputs_hash)
+        record = published_record(run.output, run.inputs_hash, run.gated)
     except Failure as failure:  # damaged: trained again
         log({"type": "artifact-damaged", "problem": failure.message})
         return None
@@ -201,8 +202,8 @@ def _finish(t: Training) -> dict[str, Any]:
     }
     files |= {
         "weights.safetensors": save(weights),
-        "concepts.json": document(run.concepts),
-        "metrics.json": document(metrics),
+        CONCEPTS: document(run.concepts),
+        METRICS: document(metrics),
         **evaluation.files,
     }
     identity = {
@@ -214,7 +215,14 @@ def _finish(t: Training) -> dict[str, Any]:
     }
     artifact = publish(run.output, files, identity | evaluation.manifest | facts, run.attempt)
     t.checkpoints.remove()
-    return {"outcome": "published", "inputsHash": run.inputs_hash, "artifact": artifact, **facts}
+    gated = gated_values(run.gated, run.concepts, evaluation.concepts)
+    return {
+        "outcome": "published",
+        "inputsHash": run.inputs_hash,
+        "artifact": artifact,
+        **facts,
+        **gated,
+    }
 
 
 def _worst_first(evaluation: Evaluation) -> list[dict[str, Any]]:

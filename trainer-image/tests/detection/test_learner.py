@@ -325,7 +325,7 @@ def test_what_begins_as_its_base_is_counted_in_report_record_and_manifest(
     backbone = sum(name.startswith("base.") for name in weights)
     counts = {"loaded": backbone, "new": len(weights) - backbone}
     assert recorder.of("started")[0]["base"] == counts and record["base"] == counts
-    assert inspect(artifact.parent, INPUTS_HASH) == record
+    assert inspect(artifact.parent, INPUTS_HASH, []) == record
 
 
 def test_part_of_a_detector_and_one_that_is_damaged_are_no_base(
