@@ -159,3 +159,123 @@ def test_names_that_cannot_be_used_are_told(place: Place, names: bytes, named: s
 def test_without_names_there_is_nothing(place: Place) -> None:
     failure = place.failure(source() | {"data.yaml": b"nc: 3"})
     assert (failure.reason, "names" in failure.message) == ("NoData", True)
+
+
+def divided(yaml: str, folders: dict[str, range]) -> dict[str, bytes]:
+    """Pictures in `images` and labels in `labels` of the folders; none is named after a split."""
+    files = {"data.yaml": f"names: [dog, cat]\n{yaml}".encode()}
+    for folder, numbers in folders.items():
+        files |= pairs(f"images/{folder}", f"labels/{folder}", numbers)
+    return files
+
+
+YEARS = {"a2016": range(8), "a2017": range(8, 11), "a2018": range(11, 13)}
+NAMED = {"train": 8, "validation": 3, "test": 2}
+
+
+@pytest.mark.parametrize(
+    "yaml",
+    [
+        "train: images/a2016\nval: images/a2017\ntest: images/a2018",
+        "train: ./images/a2016/\nvalid: images/x/../a2017\ntest: [images/a2018]",
+        # The path is one of its author's machine; Roboflow writes `../` in a file at the root.
+        "path: /content/photos\ntrain: ../images/a2016\nval: ../images/a2017\ntest: ../images/a2018",
+        "path: images\ntrain: a2016\nval: a2017\ntest: a2018",
+        "path: ../..\ntrain: images/a2016\nval: images/a2017\ntest: images/a2018",
+        # A folder within another one has its own split; what is named again stays with the first.
+        "train: images\nval: images/a2017\ntest: [images/a2018, images/a2017]",
+    ],
+)
+def test_data_yaml_names_the_folders_of_the_splits(place: Place, yaml: str) -> None:
+    assert place.run_folder(divided(yaml, YEARS))["items"] == NAMED
+
+
+def test_paths_are_relative_to_the_file(place: Place) -> None:
+    yaml = "train: images/a2016\nval: images/a2017\ntest: images/a2018"
+    files = {f"set/{path}": data for path, data in divided(yaml, YEARS).items()}
+    assert place.run_archive(tar_of(files))["items"] == NAMED
+
+
+def test_what_data_yaml_says_goes_before_the_names_of_folders(place: Place) -> None:
+    folders = {"train": range(8), "test": range(8, 11)}
+    yaml = "train: images/train\nval: images/test"
+    items = place.run_folder(divided(yaml, folders))["items"]
+    assert items == {"train": 8, "validation": 3, "test": 0}
+
+
+def test_pictures_of_no_named_folder_are_left_out(place: Place) -> None:
+    record = place.run_folder(divided("train: images/a2016\nval: images/a2017", YEARS))
+    assert record["items"] == {"train": 8, "validation": 3, "test": 0} and record["invalid"] == 0
+
+
+@pytest.mark.parametrize(
+    "yaml",
+    [
+        "train: images/a2016\nval: images/elsewhere\ntest: ../test/images",
+        "train: images/a2016\nval: images/a2016",
+        "train: images/a2016\nval:\ntest: null",
+    ],
+)
+def test_one_named_folder_is_divided_by_ratio(place: Place, yaml: str) -> None:
+    items = place.run_folder(divided(yaml, YEARS | {"a2016": range(20)}))["items"]
+    assert sum(items.values()) == 20 and items["validation"] > 0
+
+
+HOSTILE = [
+    ("/etc", "leads out of the dataset"),
+    ("../../../etc/passwd", "leads out of the dataset"),
+    ("images/../../../etc", "leads out of the dataset"),
+    ("C:/photos", "leads out of the dataset"),
+    ("https://example.org/photos", "leads out of the dataset"),
+    ("file:///etc", "leads out of the dataset"),
+    ("images\\a2016", "leads out of the dataset"),
+    ("images/train.txt", "is a list of files"),
+]
+
+
+@pytest.mark.parametrize(("path", "named"), HOSTILE)
+@pytest.mark.parametrize("key", ["train", "val", "test"])
+def test_paths_that_lead_elsewhere_are_refused(
+    place: Place, key: str, path: str, named: str
+) -> None:
+    entries = {"train": "images/a2016", "val": "images/a2017", key: path}
+    yaml = "".join(f"{name}: {value}\n" for name, value in entries.items())
+    failure = place.failure(divided(yaml, YEARS))
+    assert failure.reason == "InputInvalid"
+    assert (
+        "`data.yaml`" in failure.message
+        and named in failure.message
+        and "\n" not in failure.message
+    )
+
+
+@pytest.mark.parametrize(("path", "_named"), HOSTILE)
+def test_where_the_folders_say_it_themselves_such_a_path_does_no_harm(
+    place: Place, path: str, _named: str
+) -> None:
+    folders = {"train": range(8), "val": range(8, 11), "test": range(11, 13)}
+    record = place.run_folder(divided(f"train: {path}\nval: images/val", folders))
+    assert record["items"] == NAMED
+
+
+@pytest.mark.parametrize(
+    ("yaml", "named"),
+    [
+        ("train: {a: b}", "train is neither a path nor a list of paths"),
+        ("val: [[a]]", "val is neither a path nor a list of paths"),
+        ("train: images/gone\nval: images/a2017", "train is not there"),
+    ],
+)
+def test_what_is_wrong_with_a_division_is_told(place: Place, yaml: str, named: str) -> None:
+    failure = place.failure(divided(yaml, YEARS))
+    assert failure.reason == "InputInvalid" and named in failure.message
+
+
+def test_two_files_must_name_the_same_folders(place: Place) -> None:
+    files = divided("train: images/a2016\nval: images/a2017", YEARS)
+    other = files["data.yaml"].replace(b"a2017", b"a2018")
+    failure = place.failure(files | {"other.yaml": other})
+    assert "`data.yaml` and `other.yaml` name other folders" in failure.message
+    # One that cannot be followed does not count beside one that can.
+    lost = files["data.yaml"].replace(b"images/", b"/kaggle/images/")
+    assert place.run_folder(files | {"other.yaml": lost})["items"]["validation"] == 3
