@@ -1,4 +1,4 @@
-"""How a data.yaml divides the pictures of a YOLO dataset: the folders behind `train`, `val` and `test`.
+"""How a data.yaml divides the pictures of a YOLO dataset: folders or lists of files behind `train`, `val` and `test`.
 
 What it names is compared with the paths of the source and never opened: a path that leads elsewhere
 leads nowhere.
@@ -7,7 +7,7 @@ leads nowhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from ..failure import Failure
@@ -16,11 +16,14 @@ from .member import shown
 from .store import SPLITS, Split
 
 Places = dict[str, Split]
-"""The split of all that lies in a folder, unless a folder within it has another one."""
+"""The split of all that lies in a folder, unless a folder within it, or the file, has another one."""
+Lists = Mapping[str, bytes | str]
+"""Text files by their paths, or why one cannot be read."""
 
 _ABSENT: Final = ("", "~", "null")
 # Absolute paths, drive letters and addresses; what has backslashes is no path here.
 _ELSEWHERE: Final = re.compile(r"/|[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*://")
+_ADVICE: Final = "leads out of the dataset: name a part of it, relative to this file, with `/`"
 
 
 class Division(NamedTuple):
@@ -31,47 +34,74 @@ class Division(NamedTuple):
     """Its `path`: the folder that the others are relative to. Often one of its author's machine."""
     entries: tuple[tuple[Split, str], ...]
 
-    def places(self, folders: Collection[str]) -> Places:
-        """The folders that it names and that are there. What a second split names again stays with the first.
+    @property
+    def names_lists(self) -> bool:
+        """Whether any entry is a list of files."""
+        return any(_is_list(text) for _, text in self.entries)
 
-        A folder that is not there is none: exports name `val` and `test` even where they have none.
+    def places(self, folders: Collection[str], lists: Lists, files: Collection[str]) -> Places:
+        """The folders that it names and that are there, and the files that its lists name, there or not.
+
+        What a second split names again stays with the first. A folder or a list that is not there is none:
+        exports name `val` and `test` even where they have none. `files` matter where it names lists.
 
         Raises:
-            Failure: `InputInvalid`: a path leads out of the source, or to a list of files, or train
-                is not there while others are.
+            Failure: `InputInvalid`: a path leads out of the source, a list cannot be read, or train is not there
+                while others are.
         """
         places: Places = {}
         for split, text in self.entries:
-            place = self._found(split, text, folders)
-            if place is not None:
+            known: Collection[str] = lists.keys() if _is_list(text) else folders
+            place = self._found(self.file, text, known, split)
+            if place not in known and place != "":
+                continue
+            if not _is_list(text):
                 places.setdefault(place, split)
+                continue
+            listed = [
+                self._found(place, line, files, f"line {number}")
+                for number, line in enumerate(_lines(place, lists[place]), 1)
+                if line
+            ]
+            if listed and not any(path in files for path in listed):
+                raise _failure(place, f"none of its {len(listed):,} files is there")
+            for path in listed:
+                places.setdefault(path, split)
         if places and "train" not in places.values():
-            raise self._failure("train", "", "is not there: name a folder of pictures")
+            raise _failure(self.file, "train is not there: name a folder of pictures")
         return places
 
-    def _found(self, split: Split, text: str, folders: Collection[str]) -> str | None:
-        if text.casefold().endswith(".txt"):
-            raise self._failure(
-                split, text, "is a list of files, which is not read: name a folder of pictures"
-            )
-        beside = self.file.rpartition("/")[0]
-        bases = [base for base in (_joined(beside, self.root), beside) if base is not None]
+    def _found(self, file: str, text: str, known: Collection[str], what: str) -> str:
+        """What a text of a file means: one that is known if it can, else where it would be."""
+        beside = file.rpartition("/")[0]
+        root = _joined(self.file.rpartition("/")[0], self.root)
+        bases = [beside] if root is None else [root, beside]
         # As Ultralytics does: exports of Roboflow write `../` and mean `./`.
         texts = (text, text.removeprefix("../"))
-        candidates = [_joined(base, each) for each in texts for base in bases]
-        if all(candidate is None for candidate in candidates):
-            raise self._failure(
-                split,
-                text,
-                "leads out of the dataset: name a folder of it, relative to this file, with `/` "
-                "between its parts",
-            )
-        there = (each for each in candidates if each == "" or each in folders)
-        return next(there, None)
+        meant = [_joined(base, each) for each in texts for base in bases]
+        inside = [each for each in meant if each is not None]
+        if not inside:
+            raise _failure(file, f"{what}: `{shown(text, 100)}` {_ADVICE}")
+        return next((each for each in inside if each in known), inside[0])
 
-    def _failure(self, split: Split, text: str, problem: str) -> Failure:
-        what = f"{split} `{shown(text, 100)}`" if text else split
-        return Failure("InputInvalid", f"`{shown(self.file, 80)}`: {what} {problem}")
+
+def _is_list(text: str) -> bool:
+    return text.casefold().endswith(".txt")
+
+
+def _lines(file: str, content: bytes | str) -> Iterator[str]:
+    """The paths of a list, some of them blank."""
+    if isinstance(content, str):
+        raise _failure(file, content)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise _failure(file, "is no text file: a path on each line is expected") from None
+    return map(str.strip, text.splitlines())
+
+
+def _failure(file: str, problem: str) -> Failure:
+    return Failure("InputInvalid", f"`{shown(file, 80)}`: {problem}")
 
 
 def read_division(file: str, document: dict[Any, Any]) -> Division:
@@ -88,22 +118,19 @@ def read_division(file: str, document: dict[Any, Any]) -> Division:
             continue
         texts = value if isinstance(value, list) else [value]
         if not all(isinstance(text, str) for text in texts):
-            raise Failure(
-                "InputInvalid",
-                f"`{shown(file, 80)}`: {shown(key, 20)} is neither a path nor a list of paths",
-            )
+            raise _failure(file, f"{shown(key, 20)} is neither a path nor a list of paths")
         found[split] += [text for text in map(str.strip, texts) if text not in _ABSENT]
     entries = tuple((split, text) for split in SPLITS for text in found[split])
     return Division(file, root if isinstance(root, str) else "", entries)
 
 
 def split_at(places: Places, path: str) -> Split | None:
-    """The split of the nearest folder around a file that has one."""
-    while path:
+    """The split of a file, or of the nearest folder around it that has one."""
+    while path not in places:
+        if not path:
+            return None
         path = path.rpartition("/")[0]
-        if path in places:
-            return places[path]
-    return None
+    return places[path]
 
 
 def _joined(folder: str, text: str) -> str | None:

@@ -24,6 +24,8 @@ from .store import Split
 
 _MAX_LABELS_BYTES: Final = 4 * 1024 * 1024
 _MAX_NAMES_BYTES: Final = 1024 * 1024
+_MAX_LIST_BYTES: Final = 64 * 1024 * 1024
+"""Most bytes of a list of files, and of all of them."""
 _MAX_CLASS: Final = 0xFFFF
 _IMAGES, _LABELS = "images", "labels"
 # A share may be over 1 by what rounding to a few digits leaves.
@@ -46,21 +48,35 @@ class Yolo:
         self._names_file = ""
         self._numbers: list[int] = []
         self._divisions: list[Division] = []
+        self._lists: dict[str, bytes | str] = {}
+        self._lists_bytes = 0
         self._places: Places = {}
+        # Listed files that have not come yet.
+        self._unseen: set[str] = set()
         self._has_splits = False
         self._first, self._last = _MAX_CLASS, 0
 
     def annotation_limit(self, path: str) -> int:
-        """Label files below `labels`, and the file of names."""
+        """Label files below `labels`, the file of names, and what may be a list of files."""
         folders, _, name = path.rpartition("/")
         name = name.casefold()
         if name.endswith((".yaml", ".yml")) or name == "classes.txt":
             return _MAX_NAMES_BYTES
-        return _MAX_LABELS_BYTES if name.endswith(".txt") and _LABELS in folders.split("/") else 0
+        parts = folders.split("/")
+        if not name.endswith(".txt"):
+            return 0
+        if _LABELS in parts:
+            return _MAX_LABELS_BYTES
+        # Among the pictures it is a label file in the wrong place, which is to be told.
+        return 0 if _IMAGES in parts else _MAX_LIST_BYTES
 
     def annotate(self, path: str, data: bytes) -> None:
-        """Takes a label file or the names."""
-        if not self._is_label_file(path):
+        """Takes a label file, the names, or what may be a list of files."""
+        limit = self.annotation_limit(path)
+        if limit == _MAX_LIST_BYTES:
+            self._take_list(path, data)
+            return
+        if limit == _MAX_NAMES_BYTES:
             self._take_names(path, data)
             return
         try:
@@ -75,7 +91,11 @@ class Yolo:
 
     def lose(self, path: str, problem: str) -> None:
         """A label file's picture is a bad item; without names nothing has a meaning."""
-        if not self._is_label_file(path):
+        limit = self.annotation_limit(path)
+        if limit == _MAX_LIST_BYTES:
+            self._lists[path] = f"cannot be read: {problem}"
+            return
+        if limit == _MAX_NAMES_BYTES:
             raise Failure("InputInvalid", f"`{shown(path)}` cannot be read: {problem}")
         self._lines[_key(path, _LABELS)] = f"{shown(path, 100)}: {problem}"
 
@@ -88,20 +108,23 @@ class Yolo:
         below = {folder for folder in folders if {_IMAGES, _LABELS} & set(folder.split("/"))}
         splits = {_split(folder) for folder in below}
         by_name = "train" in splits and len(splits - {None}) > 1
-        self._places = self._divided(folders, by_name)
+        self._places = self._divided(folders, files, by_name)
+        self._lists.clear()
+        self._unseen = {path for path in self._places if path not in folders and path}
         named = set(self._places.values())
         self._has_splits = by_name or len(named) > 1
 
-    def _divided(self, folders: Collection[str], by_name: bool) -> Places:
+    def _divided(self, folders: Collection[str], files: Iterable[str], by_name: bool) -> Places:
         """What the files of names agree on.
 
         One that cannot be followed matters only where the folders' own names say nothing.
         """
         found: list[tuple[str, Places]] = []
         problems: list[Failure] = []
+        known = frozenset(files) if any(each.names_lists for each in self._divisions) else ()
         for division in sorted(self._divisions):
             try:
-                places = division.places(folders)
+                places = division.places(folders, self._lists, known)
             except Failure as problem:
                 problems.append(problem)
                 continue
@@ -125,6 +148,7 @@ class Yolo:
 
     def role(self, path: str) -> Role:
         """Items lie in a folder `images`, or below one; where data.yaml names folders, in those."""
+        self._unseen.discard(path)
         if _IMAGES not in path.split("/")[:-1]:
             return "stray"
         self._seen.add(_key(path, _IMAGES))
@@ -142,13 +166,18 @@ class Yolo:
         return Labels(self._concepts.shown_by(packed), split, packed, clipped)
 
     def leftovers(self) -> Iterator[BadItem]:
-        """Label files without a picture."""
+        """Label files without a picture, and listed pictures that are not there."""
+        for path in sorted(self._unseen):
+            yield BadItem(path, "a list that data.yaml names has it, but it is not there")
         for key in self._lines:
             if key not in self._seen:
                 yield BadItem(f"{key}.txt", "it has no picture of its name: add it, or remove this")
 
-    def _is_label_file(self, path: str) -> bool:
-        return self.annotation_limit(path) == _MAX_LABELS_BYTES
+    def _take_list(self, path: str, data: bytes) -> None:
+        """Kept until it is known whether a data.yaml names it."""
+        self._lists_bytes += len(data)
+        is_fitting = self._lists_bytes <= _MAX_LIST_BYTES
+        self._lists[path] = data if is_fitting else f"lists of more than {_MAX_LIST_BYTES} bytes"
 
     def _take_names(self, path: str, data: bytes) -> None:
         if path.casefold().endswith(".txt"):

@@ -87,7 +87,12 @@ def test_any_yolo_file(rows: list[list[object]]) -> None:
     judged(Yolo(), {"data.yaml": b"names: [a, b]", "labels/a.txt": lines.encode()})
 
 
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
 texts = st.one_of(
+    st.sampled_from(["a.txt", "images/a.png", "./images/a.png"]),
     st.text(max_size=30),
     st.lists(
         st.sampled_from(["..", ".", "", "images", "a", "b", "c:", "~", "a\\b"]), max_size=6
@@ -102,16 +107,21 @@ texts = st.one_of(
         st.one_of(texts, st.lists(texts, max_size=3), st.lists(st.lists(texts, max_size=1))),
     ),
     st.sampled_from(["data.yaml", "set/data.yaml"]),
+    st.one_of(st.binary(max_size=40), st.lists(texts).map("\n".join).map(_utf8)),
 )
-def test_any_division_leads_to_folders_of_the_source(document: dict[str, Any], file: str) -> None:
+def test_any_division_leads_to_folders_of_the_source(
+    document: dict[str, Any], file: str, lines: bytes
+) -> None:
     folders = {"images", "images/a", "images/b", "set", "set/images"}
+    files = {"images/a.png", "images/a/a.png"}
     try:
-        places = read_division(file, document).places(folders)
+        places = read_division(file, document).places(folders, {"a.txt": lines}, files)
     except Failure as failure:
         assert failure.reason == "InputInvalid" and len(failure.message) < 400
         assert failure.message.isprintable()
         return
-    assert places.keys() <= {"", *folders}
+    for place in places.keys() - {"", *folders}:
+        assert not place.startswith("/") and ".." not in place.split("/")
     assert not places or "train" in places.values()
 
 

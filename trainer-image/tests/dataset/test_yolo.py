@@ -1,5 +1,6 @@
 """The format `yolo`."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -228,8 +229,9 @@ HOSTILE = [
     ("C:/photos", "leads out of the dataset"),
     ("https://example.org/photos", "leads out of the dataset"),
     ("file:///etc", "leads out of the dataset"),
+    ("..\\..\\etc.txt", "leads out of the dataset"),
+    ("/etc/passwd.txt", "leads out of the dataset"),
     ("images\\a2016", "leads out of the dataset"),
-    ("images/train.txt", "is a list of files"),
 ]
 
 
@@ -279,3 +281,73 @@ def test_two_files_must_name_the_same_folders(place: Place) -> None:
     # One that cannot be followed does not count beside one that can.
     lost = files["data.yaml"].replace(b"images/", b"/kaggle/images/")
     assert place.run_folder(files | {"other.yaml": lost})["items"]["validation"] == 3
+
+
+def listing(*lines: str) -> bytes:
+    return "\n".join(lines).encode()
+
+
+LISTED = "train: train.txt\nval: lists/val.txt\ntest: gone.txt"
+
+
+def test_data_yaml_may_name_lists_of_files(place: Place) -> None:
+    """Relative to the list, or to `path`; a blank line and what no list has are left out."""
+    files = divided(f"path: .\n{LISTED}", {"all": range(13)}) | {
+        "train.txt": listing(*(f"./images/all/{n}.png" for n in range(8)), "", ""),
+        "lists/val.txt": listing(
+            "../images/all/8.png", "images/all/9.png", " images/all/10.png\r", "images/all/0.png"
+        ),
+        "README.txt": b"\xff\x00",
+    }
+    record = place.run_archive(tar_of(files))
+    assert record["items"] == {"train": 8, "validation": 3, "test": 0} and record["invalid"] == 0
+
+
+def test_listed_files_that_are_not_there_are_told(place: Place) -> None:
+    files = divided("train: train.txt\nval: val.txt", {"all": range(8)}) | {
+        "train.txt": listing(*(f"images/all/{n}.png" for n in range(6)), "images/all/lost.png"),
+        "val.txt": listing("images/all/6.png", "images/all/7.png"),
+    }
+    record = place.run_folder(files, invalidPercent=20)
+    assert record["items"] == {"train": 6, "validation": 2, "test": 0} and record["invalid"] == 1
+    (bad,) = place.reporter.report["badItems"]
+    assert bad["path"] == "images/all/lost.png" and "not there" in bad["problem"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "named"),
+    [
+        (
+            listing("images/all/0.png", "/etc/passwd"),
+            "`train.txt`: line 2: `/etc/passwd` leads out",
+        ),
+        (listing("../../images/all/0.png"), "`train.txt`: line 1: .* leads out"),
+        (listing("C:/images/all/0.png"), "leads out"),
+        (listing("data/0.png", "data/1.png"), "`train.txt`: none of its 2 files is there"),
+        (b"\xff\xfe\x00", "`train.txt`: is no text file"),
+    ],
+)
+def test_lists_that_cannot_be_followed_are_refused(place: Place, lines: bytes, named: str) -> None:
+    files = divided("train: train.txt\nval: images/all", {"all": range(8)})
+    failure = place.failure(files | {"train.txt": lines})
+    assert failure.reason == "InputInvalid" and re.search(named, failure.message)
+    # Where the folders' own names say it, such a list does no harm.
+    whole = divided("train: train.txt", {"train": range(8), "val": range(8, 11)})
+    assert place.run_archive(tar_of(whole | {"train.txt": lines}))["items"]["validation"] == 3
+
+
+def test_lists_that_are_too_long_are_refused_only_where_they_are_named(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deeptrain_trainer.dataset.yolo._MAX_LIST_BYTES", 1000)
+    files = divided("train: train.txt\nval: images/all", {"all": range(8)})
+    long = {"train.txt": b"images/all/0.png\n" * 100}
+    assert "1700 bytes are more than 1000" in place.failure(files | long).message
+    files["data.yaml"] = NAMES
+    files |= {f"{n}.txt": b"x" * 999 for n in range(3)}
+    assert sum(place.run_archive(tar_of(files | long))["items"].values()) == 8
+
+
+def test_a_label_file_among_the_pictures_is_told(place: Place) -> None:
+    record = place.run_folder(source() | {"images/note.txt": DOG.encode()}, invalidPercent=20)
+    assert record["invalid"] == 1
