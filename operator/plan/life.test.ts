@@ -186,6 +186,33 @@ describe("stories", () => {
     expect(modelIn(cluster).status?.lastHandledRetry).toBe("1");
   });
 
+  test("a gate on a concept is judged by what the training recorded for it; one that came later is not passed unseen", () => {
+    const gated = (concept: string, min: number): DeepModelSpec => ({
+      ...base,
+      gates: [{ metric: "ap", concept, min }],
+    });
+    const cluster = begun(gated("cat", 0.75));
+    cluster.settle();
+    expect(ready(cluster)).toBe("True Trained");
+    const { created } = cluster;
+    const before = created.length;
+    cluster.apply("DeepModel", "pets", gated("cat", 0.85));
+    cluster.settle();
+    expect(ready(cluster)).toBe("False GateNotMet");
+    cluster.apply("DeepModel", "pets", gated("dog", 0.1));
+    cluster.settle();
+    expect(ready(cluster)).toBe("False GateNotMet");
+    const { status } = modelIn(cluster);
+    expect(condition(status, "Ready")?.message).toMatch(
+      /ap of dog is not known here.*metrics\.json/,
+    );
+    expect(status?.readyVersion).toBe("pets-v1");
+    cluster.apply("DeepModel", "pets", gated("cat", 0.8));
+    cluster.settle();
+    expect(ready(cluster)).toBe("True Trained");
+    expect(created.length, "gates train nothing").toBe(before);
+  });
+
   test("out of memory, then more of it: the cure that the message names works", () => {
     const cluster = begun();
     cluster.ending = (run) =>

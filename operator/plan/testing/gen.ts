@@ -347,6 +347,9 @@ export const publishedBy = (run: RunFile, data: DatasetReport): ImportRecord | T
     epochs: 4,
     steps: 76,
     bestEpoch: 3,
+    ...(run.gated === undefined
+      ? {}
+      : { gated: run.gated.map((asked) => ({ ...asked, value: 0.8 })) }),
   };
 };
 
