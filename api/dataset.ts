@@ -67,7 +67,7 @@ export const DatasetSource = z
 export const DatasetFormat = z
   .enum(["imageFolder", "coco", "voc", "yolo", "videoFolder"])
   .describe(
-    "How labels are laid out. `imageFolder`: one directory for each concept, optionally below directories train, validation (or val, valid, dev) and test. `coco`: images and JSON files of annotations with boxes. `voc`: images and one XML file with boxes for each. `yolo`: images and one text file with boxes for each. `videoFolder`: as imageFolder, with videos, of which frames are taken. Classifiers learn from boxes, too.",
+    "How labels are laid out. `imageFolder`: one directory for each concept, optionally below directories train, validation (or val, valid, dev) and test. `coco`: images and JSON files of annotations with boxes. `voc`: images and one XML file with boxes for each. `yolo`: images and one text file with boxes for each, in directories named after the splits; data.yaml may name others, or lists of files, as train, val and test. `videoFolder`: as imageFolder, with videos, of which frames are taken. Classifiers learn from boxes, too.",
   );
 
 export const Splits = z

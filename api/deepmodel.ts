@@ -4,10 +4,11 @@ import { z } from "zod";
 import { baseNames } from "./bases.ts";
 import { Conditions } from "./conditions.ts";
 import { ConceptName, Digest, HttpUrl, Sha256 } from "./dataset.ts";
+import { Gate } from "./gate.ts";
 import { Hyperparameters } from "./hyperparameters.ts";
-import { MetricName, Metrics } from "./metrics.ts";
+import { Metrics } from "./metrics.ts";
 import { ObjectMeta } from "./objectmeta.ts";
-import { count, lastHandledRetry, observedGeneration, time } from "./statusfields.ts";
+import { baseCounts, count, lastHandledRetry, observedGeneration, time } from "./statusfields.ts";
 import { TemplateName } from "./templates.ts";
 import { text } from "./text.ts";
 
@@ -141,15 +142,6 @@ export const Scheduling = z
       ),
   })
   .describe("Where the training pod may run.");
-
-export const Gate = z
-  .object({
-    metric: MetricName.describe("The metric that is compared."),
-    min: z.number().optional().describe("The least value that passes."),
-    max: z.number().optional().describe("The greatest value that passes."),
-  })
-  .describe("A bound on a final metric. Set at least one of `min` and `max`.");
-export type Gate = z.infer<typeof Gate>;
 
 const name = (of: string) =>
   text(
@@ -368,10 +360,19 @@ export const Resolved = z
       .describe("Optimiser steps in one epoch. Known when the dataset is."),
     totalSteps: count.optional().describe("Optimiser steps in all. Known when the dataset is."),
     base: z
-      .string()
-      .max(128)
+      .object({
+        name: z
+          .string()
+          .max(128)
+          .describe("A base of the catalogue, none, http, or the version of a model."),
+        digest: Digest.optional().describe(
+          "Digest of the weights: of the file, or of the manifest of the model's artifact. Known when the base is.",
+        ),
+        loaded: baseCounts.loaded.optional(),
+        new: baseCounts.new.optional(),
+      })
       .describe(
-        "Where the weights begin: a base of the catalogue, none, http, or the version of a model.",
+        "Where the weights begin; loaded and new are those of wantedVersion, once its training has begun.",
       ),
     concepts: count.optional().describe("How many concepts are trained."),
   })

@@ -80,6 +80,27 @@ export const Metrics = z
   .describe("Final evaluation, made with the exported graphs under ONNX Runtime.");
 export type Metrics = z.infer<typeof Metrics>;
 
+/** Of one concept, and of nothing else. */
+export const ofConceptsOnly = [
+  "f1",
+  "ap",
+  "roc_auc",
+  "support",
+  "video_precision",
+  "video_recall",
+  "video_f1",
+  "video_ap",
+  "video_roc_auc",
+  "video_support",
+] as const;
+
+/** Of one concept; `precision` and `recall` are also a detector's overall. */
+export const conceptMetricNames = ["precision", "recall", ...ofConceptsOnly] as const;
+export const ConceptMetricName = z.enum(conceptMetricNames);
+export type ConceptMetricName = z.infer<typeof ConceptMetricName>;
+
+const support = z.int().min(0).max(1_000_000_000);
+
 export const ConceptMetrics = z
   .object({
     concept: z.string().max(64).describe("The concept."),
@@ -88,7 +109,18 @@ export const ConceptMetrics = z
     f1: z.number().optional().describe("Harmonic mean of precision and recall."),
     ap: z.number().optional().describe("Average precision."),
     roc_auc: z.number().optional().describe("Area under the ROC curve."),
-    support: z.int().min(0).max(1_000_000_000).describe("Positives in the evaluated split."),
-  })
+    support: support.describe("Positives in the evaluated split."),
+    video_precision: z
+      .number()
+      .optional()
+      .describe(
+        "precision of whole videos, as all that begin with video_; where items are frames.",
+      ),
+    video_recall: z.number().optional().describe("recall of whole videos."),
+    video_f1: z.number().optional().describe("f1 of whole videos."),
+    video_ap: z.number().optional().describe("ap of whole videos."),
+    video_roc_auc: z.number().optional().describe("roc_auc of whole videos."),
+    video_support: support.optional().describe("Videos in the evaluated split that show it."),
+  } satisfies Record<"concept" | ConceptMetricName, z.ZodType>)
   .describe("Evaluation of one concept.");
 export type ConceptMetrics = z.infer<typeof ConceptMetrics>;

@@ -5,10 +5,10 @@ import { Conditions } from "./conditions.ts";
 import { ConceptName, Digest } from "./dataset.ts";
 import { Progress } from "./deepmodel.ts";
 import { EffectiveHyperparameters } from "./hyperparameters.ts";
-import { ConceptMetrics, Metrics, MetricValues } from "./metrics.ts";
+import { ConceptMetricName, ConceptMetrics, Metrics, MetricValues } from "./metrics.ts";
 import { ObjectMeta } from "./objectmeta.ts";
 import { reasons } from "./reasons.ts";
-import { count, lastHandledRetry, observedGeneration, time } from "./statusfields.ts";
+import { baseCounts, count, lastHandledRetry, observedGeneration, time } from "./statusfields.ts";
 import { TemplateName } from "./templates.ts";
 
 export const ModelVersionSpec = z
@@ -179,6 +179,22 @@ export const ModelVersionStatus = z
       .describe(
         "Evaluation of at most 50 concepts, the worst first. All are in metrics.json of the artifact.",
       ),
+    gated: z
+      .array(
+        z
+          .object({
+            concept: z.string().max(64).describe("The concept."),
+            metric: ConceptMetricName.describe("The metric."),
+            value: z.number().optional().describe("Its value. Absent: it was not measured."),
+          })
+          .describe("A metric of a concept."),
+      )
+      .max(16)
+      .meta({ "x-kubernetes-list-type": "atomic" })
+      .optional()
+      .describe(
+        "The values that gates on single concepts asked for when the last attempt began, whether or not the concept is among the worst.",
+      ),
     artifact: z
       .object({
         path: z.string().max(1024).describe("Directory inside the store."),
@@ -187,6 +203,12 @@ export const ModelVersionStatus = z
       })
       .optional()
       .describe("The trained model."),
+    base: z
+      .object(baseCounts)
+      .optional()
+      .describe(
+        "How the weights began; known when the first attempt has loaded the base. Absent for a context-based classifier, whose base is used whole.",
+      ),
     bestEpoch: count.optional().describe("Epoch whose weights were exported."),
     metric: z
       .string()

@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { DatasetReport } from "./dataset.ts";
 import { ConceptMetrics, MetricValues, metricRange } from "./metrics.ts";
-import { count } from "./statusfields.ts";
+import { baseCounts, count } from "./statusfields.ts";
 
 export const PROGRESS_PATH = "/v1/progress";
 /** Most bytes of a body: a dataset's report of 1,000 concepts fits. */
@@ -47,7 +47,8 @@ const Values = MetricValues.refine(
 
 const Concepts = z.array(
   ConceptMetrics.refine(
-    ({ precision, recall, f1, ap, roc_auc }) => [precision, recall, f1, ap, roc_auc].every(isShare),
+    ({ concept: _, support: __, video_support: ___, ...shares }) =>
+      Object.values(shares).every(isShare),
     "a metric is from 0 to 1",
   ),
 );
@@ -61,6 +62,8 @@ export const TrainingEvent = z.discriminatedUnion("type", [
       /** `cpu` or the GPU's name. */
       device: z.string().max(128),
       precision: z.enum(["fp32", "bf16"]),
+      /** Absent where a head alone is trained, on a base that is used whole. */
+      base: z.strictObject(baseCounts).optional(),
     })
     .refine(isWithin, within),
   z.strictObject({

@@ -5,6 +5,8 @@ import { z } from "zod";
 import { Digest, SplitCounts } from "./dataset.ts";
 import { Metrics } from "./metrics.ts";
 import { Reason } from "./reasons.ts";
+import { GatedConcept } from "./run.ts";
+import { baseCounts } from "./statusfields.ts";
 
 export const RECORD_MAX_BYTES = 3 * 1024;
 
@@ -45,6 +47,13 @@ export const TrainingRecord = z.discriminatedUnion("outcome", [
     steps: z.int().min(1),
     /** Epoch whose weights were exported. */
     bestEpoch: z.int().min(1),
+    /** Absent where a head alone was trained, on a base that is used whole. */
+    base: z.strictObject(baseCounts).optional(),
+    /** What the run asked for; without value: not measured. */
+    gated: z
+      .array(GatedConcept.extend({ value: z.number().optional() }))
+      .max(16)
+      .optional(),
   }),
   /** Of a run that prepared for a training: its exit code says the same. */
   z.strictObject({ task: z.literal("train"), ...common, outcome: z.literal("prepared") }),

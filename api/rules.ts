@@ -3,7 +3,9 @@
 
 import { z } from "zod";
 import { DatasetSource, DatasetSpec, PvcSource, Splits } from "./dataset.ts";
-import { Gate, Scheduling, Toleration } from "./deepmodel.ts";
+import { DeepModelSpec, Scheduling, Toleration } from "./deepmodel.ts";
+import { Gate, GatedMetricName, isOfConcept, isOverall } from "./gate.ts";
+import { conceptMetricNames } from "./metrics.ts";
 import { type Judgement, judging, type Rule, ruleOn } from "./rule.ts";
 import { templateRules } from "./templaterules.ts";
 
@@ -29,6 +31,9 @@ const conceptBytes = ruleOn(z.string(), "spec.concepts[]", {
 const labelKey =
   /^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?[/])?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
 const labelValue = /^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/;
+
+const quoted = (names: readonly string[]): string => names.map((name) => `'${name}'`).join(", ");
+const needConcept = GatedMetricName.options.filter((name) => !isOverall(name));
 
 export const deepModelRules: readonly Rule[] = [
   nameRule(40),
@@ -84,6 +89,34 @@ export const deepModelRules: readonly Rule[] = [
     fieldPath: ".max",
     reason: "FieldValueInvalid",
     message: "max must be at least min",
+  }),
+  ruleOn(Gate, "spec.gates[]", {
+    rule: `!has(self.concept) || self.metric in [${quoted(conceptMetricNames)}]`,
+    holds: (self) => self.concept === undefined || isOfConcept(self.metric),
+    fieldPath: ".metric",
+    reason: "FieldValueInvalid",
+    message: `with concept, metric must be one of ${conceptMetricNames.join(", ")}`,
+  }),
+  ruleOn(Gate, "spec.gates[]", {
+    rule: `has(self.concept) || !(self.metric in [${quoted(needConcept)}])`,
+    holds: (self) => self.concept !== undefined || isOverall(self.metric),
+    fieldPath: ".concept",
+    reason: "FieldValueRequired",
+    message: `concept must be set where metric is one of ${needConcept.join(", ")}`,
+  }),
+  ruleOn(DeepModelSpec.pick({ gates: true, concepts: true }), "spec", {
+    rule:
+      "!has(self.gates) || !has(self.concepts) || (oldSelf.hasValue() && " +
+      "has(oldSelf.value().gates) && oldSelf.value().gates == self.gates && " +
+      "has(oldSelf.value().concepts) && oldSelf.value().concepts == self.concepts) || " +
+      "self.gates.all(gate, !has(gate.concept) || gate.concept in self.concepts)",
+    holds: ({ gates, concepts }) =>
+      concepts === undefined ||
+      (gates ?? []).every(({ concept }) => concept === undefined || concepts.includes(concept)),
+    optionalOldSelf: true,
+    fieldPath: ".gates",
+    reason: "FieldValueInvalid",
+    message: "the concept of a gate must be one of spec.concepts",
   }),
 ];
 

@@ -5,6 +5,7 @@ import { z } from "zod";
 import { baseNames } from "./bases.ts";
 import { ConceptName, DatasetFormat, Digest, HttpSource, HttpUrl, Splits } from "./dataset.ts";
 import { EffectiveHyperparameters } from "./hyperparameters.ts";
+import { ConceptMetricName } from "./metrics.ts";
 
 const RunObject = z.strictObject({ namespace: z.string(), name: z.string(), uid: z.string() });
 
@@ -36,6 +37,17 @@ export const RunBase = z.union([
 ]);
 export type RunBase = z.infer<typeof RunBase>;
 
+/** A metric of one concept that a gate asks for. */
+export const GatedConcept = z.strictObject({
+  /** Its place in the run's concepts: a name may be too long for sixteen of them to fit into a record. */
+  concept: z.int().min(0).max(999),
+  metric: ConceptMetricName,
+});
+export type GatedConcept = z.infer<typeof GatedConcept>;
+
+/** Their values become part of the record. */
+const gated = z.array(GatedConcept).max(16).optional();
+
 /** What is trained, of what, and how: alike for a training and for what precedes it. */
 const training = {
   inputsHash: Digest,
@@ -61,6 +73,7 @@ export const TrainRun = z.strictObject({
   task: z.literal("train"),
   ...common,
   ...training,
+  gated,
   /** Detectors only. Not part of the inputs: it may differ from one attempt to the next. */
   detection_score_threshold: z.number().min(0).max(1).optional(),
   /** Directory of the version: checkpoints and the published artifact. */
@@ -114,6 +127,7 @@ export const InspectRun = z.strictObject({
   task: z.literal("inspect"),
   ...common,
   inputsHash: Digest,
+  gated,
   output: z.string(),
 });
 export type InspectRun = z.infer<typeof InspectRun>;

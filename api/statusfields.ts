@@ -15,6 +15,14 @@ export const observedGeneration = z
   .optional()
   .describe("The metadata.generation that this status speaks of.");
 
+/** How a model's tensors begin, by their number. */
+export const baseCounts = {
+  loaded: count.describe(
+    "Tensors of the model that began with the base's values: those whose name and shape match.",
+  ),
+  new: count.describe("Its other tensors, which began at random."),
+};
+
 export const lastHandledRetry = z
   .string()
   .max(256)

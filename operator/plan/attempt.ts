@@ -6,6 +6,7 @@ import { templateRevision } from "../../api/templates.ts";
 import { type AttemptIdentity, attemptEnd, inspectionEnd, preparationLost } from "./attemptend.ts";
 import { ended } from "./attemptoutcome.ts";
 import type { Outcome } from "./conditions.ts";
+import { gatedConcepts } from "./gates.ts";
 import type { Job } from "./kubernetes.ts";
 import { queueDueMs } from "./kueue.ts";
 import { AGAIN_MS, refused } from "./obstacle.ts";
@@ -288,6 +289,7 @@ export const attemptInputs = (
   placement: placementOf(model.spec),
   threads,
   ...scoreThreshold(version, model),
+  gated: gatedConcepts(model, version),
   oneNode: isOneNode(claim, settings.store),
 });
 

@@ -7,6 +7,7 @@ import { newestTemplate } from "../../api/templates.ts";
 import { type BaseWorld, wantedBase } from "./base.ts";
 import { condition } from "./conditions.ts";
 import { type ModelWorld, planDeepModel } from "./deepmodel.ts";
+import { withoutProgress } from "./deepmodelstatus.ts";
 import { trained, training, world } from "./testing/deepmodelstates.ts";
 import { baseVersion, digestOf, model, readyDataset, report, T0 } from "./testing/gen.ts";
 import { brokenInvariants } from "./testing/invariants.ts";
@@ -261,9 +262,29 @@ describe("a model on a model", () => {
 
   test("says in status.resolved where it begins", () => {
     const { resolved } = planned(world({ model: tuned(), base: from() })).status;
-    expect(resolved?.base).toBe("backbone-v1");
+    expect(resolved?.base).toEqual({ name: "backbone-v1", digest: digestOf("1") });
     const lost = planned(world({ model: tuned(), base: from([], []) })).status;
-    expect(lost.resolved?.base).toBe("backbone");
+    expect(lost.resolved?.base).toEqual({ name: "backbone" });
+  });
+
+  test("counts what the wanted version loaded of it, and nothing of another base", () => {
+    const counted = versions.map((each) => ({
+      ...each,
+      status: { ...each.status, base: { loaded: 120, new: 2 } },
+    }));
+    const begun = planned(world({ model: tuned({}, status), versions: counted, base: from() }));
+    const { resolved } = begun.status;
+    expect(resolved?.base).toMatchObject({ name: "backbone-v1", loaded: 120, new: 2 });
+    const before = planned(world({ model: tuned({}, status), versions, base: from() })).status;
+    expect(before.resolved?.base.loaded).toBeUndefined();
+    // A mirror of a report: not written before its turn.
+    expect(withoutProgress(begun.status)).toEqual(withoutProgress(before));
+    const retrained = planned(world({ model: tuned({}, status), versions: counted, base: newer }));
+    expect(retrained.status.wantedVersion).toBe("pets-v1");
+    expect(retrained.status.resolved?.base).toEqual({
+      name: "backbone-v2",
+      digest: digestOf("2"),
+    });
   });
 
   test.each([

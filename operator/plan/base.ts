@@ -2,7 +2,7 @@
 // pinned by the digest of its artifact. A base that is not there yet is waited for.
 
 import { catalogueBase } from "../../api/bases.ts";
-import type { DeepModel } from "../../api/deepmodel.ts";
+import type { DeepModel, Resolved } from "../../api/deepmodel.ts";
 import type { ModelVersion, ModelVersionSpec } from "../../api/modelversion.ts";
 import type { TemplateRevision } from "../../api/template.ts";
 import { newestTemplate, type TemplateName, templateNames } from "../../api/templates.ts";
@@ -197,15 +197,21 @@ const incompatible = (
         message: `spec.base.modelRef.name: DeepModel ${name} is a ${base}, which cannot be the base of a ${model.spec.template}; name one of ${templateNames.filter((each) => canServe(template, each)).join(", ")}`,
       };
 
-/** For `status.resolved.base`: what the weights begin with, in a word. */
-export const baseText = (
+export type ResolvedBase = Pick<Resolved["base"], "name" | "digest">;
+
+/** For `status.resolved.base`: what the weights begin with, as far as it is known. */
+export const resolvedBase = (
   model: DeepModel,
   template: TemplateRevision,
   found: WantedBase,
-): string => {
+): ResolvedBase => {
   const base = found.is === "known" ? found.base : undefined;
-  if (base?.model !== undefined) return `${base.model.name}-v${base.model.number}`;
-  return model.spec.base?.modelRef?.name ?? writtenBase(model, template).id;
+  const digest = base?.digest === undefined ? {} : { digest: base.digest };
+  if (base?.model !== undefined) {
+    return { name: `${base.model.name}-v${base.model.number}`, ...digest };
+  }
+  const name = model.spec.base?.modelRef?.name ?? writtenBase(model, template).id;
+  return { name, ...digest };
 };
 
 /** Others that begin with this model. */

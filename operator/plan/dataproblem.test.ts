@@ -127,6 +127,21 @@ describe("warnings", () => {
   const warned = (asked: ReturnType<typeof asking>, data: DatasetReport) =>
     condition(planned({ model: asked, dataset: readyDataset(data) }).status, "DataWarning");
 
+  test("a gate on a concept that the data lack is told before anything is trained, and keeps nothing from it", () => {
+    const gates = [
+      { metric: "ap" as const, concept: "cat", min: 0.5 },
+      { metric: "ap" as const, concept: "defct", min: 0.5 },
+    ];
+    const { status, effects } = planned({ model: model({ spec: { gates } }) });
+    expect(effects).toHaveLength(1);
+    expect(condition(status, "DataWarning")).toMatchObject({
+      reason: "ConceptUnknown",
+      message: expect.stringMatching(/^spec\.gates\[1\]\.concept: .*defct.*name one of cat, dog/),
+    });
+    const right = planned({ model: model({ spec: { gates: gates.slice(0, 1) } }) });
+    expect(condition(right.status, "DataWarning")?.reason).not.toBe("ConceptUnknown");
+  });
+
   test("a head needs 10 items of a concept, and no thousand", () => {
     expect(warned(asking(linear), report("a", { cat: 10, dog: 40 }))).toBeUndefined();
     const few = warned(asking(linear), report("a", { cat: 9, dog: 40 }));

@@ -173,6 +173,8 @@ export const dataWarning = (
   const { effective } = hyperparameters;
   if (data === undefined) return undefined;
   const warnings: Problem[] = [];
+  const blind = gateOnNothing(spec, data);
+  if (blind !== undefined) warnings.push(blind);
   const lonely = learnsBoxes(template) ? undefined : withoutNegatives(spec.concepts, data);
   if (lonely !== undefined) warnings.push(lonely);
   const items = trainItems(data, spec.concepts, isExclusive(template, hyperparameters));
@@ -189,6 +191,24 @@ export const dataWarning = (
   }
   const [first] = warnings;
   return first && { ...first, message: warnings.map(({ message }) => message).join("; ") };
+};
+
+/** Said at once: only what is gated when a training begins is sure to be recorded. */
+const gateOnNothing = (
+  { gates, concepts, datasetRef }: DeepModel["spec"],
+  data: DatasetReport,
+): Problem | undefined => {
+  const chosen = concepts ?? data.concepts.map(({ name }) => name);
+  const index = (gates ?? []).findIndex(
+    ({ concept }) => concept !== undefined && !chosen.includes(concept),
+  );
+  const concept = gates?.[index]?.concept;
+  return concept === undefined
+    ? undefined
+    : {
+        reason: "ConceptUnknown",
+        message: `spec.gates[${index}].concept: Dataset ${datasetRef.name} has no concept ${concept}, so no version can meet the gate; name one of ${listed(chosen)}`,
+      };
 };
 
 /**

@@ -680,7 +680,7 @@ describe("the status", () => {
     expect(status.resolved).toMatchObject({
       templateRevision: 1,
       optimizer: "SGD",
-      base: "none",
+      base: { name: "none" },
       concepts: 2,
       stepsPerEpoch: 19,
       totalSteps: 76,

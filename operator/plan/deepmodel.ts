@@ -4,7 +4,14 @@ import type { Dataset } from "../../api/dataset.ts";
 import type { DeepModel, DeepModelStatus } from "../../api/deepmodel.ts";
 import { API_VERSION, annotation, label } from "../../api/group.ts";
 import type { ModelVersion, ModelVersionSpec } from "../../api/modelversion.ts";
-import { type BaseUsers, type BaseWorld, baseText, numbersInUse, wantedBase } from "./base.ts";
+import {
+  type BaseUsers,
+  type BaseWorld,
+  numbersInUse,
+  type ResolvedBase,
+  resolvedBase,
+  wantedBase,
+} from "./base.ts";
 import { isTrue } from "./conditions.ts";
 import { deepModelEvents, deepModelStatus } from "./deepmodelstatus.ts";
 import { isComplete, isUsable } from "./gates.ts";
@@ -49,8 +56,8 @@ export interface Decision {
   /** Versions that this very object owns, those about to be removed left out. */
   versions: readonly ModelVersion[];
   resolved?: ResolvedSpec;
-  /** Where the weights begin, in a word. */
-  base?: string;
+  /** Where the weights begin, as far as it is known. */
+  base?: ResolvedBase;
   /** The spec itself cannot work. */
   rejected?: Problem;
   /** These data cannot train this spec. */
@@ -139,7 +146,7 @@ const choose = (world: ModelWorld, versions: readonly ModelVersion[]): Choice =>
     return { decision: withoutHearing(model, { ...start, rejected: problem }), effects: [] };
   }
   const found = wantedBase(model, resolved.template, world.base);
-  const begun = { ...start, resolved, base: baseText(model, resolved.template, found) };
+  const begun = { ...start, resolved, base: resolvedBase(model, resolved.template, found) };
   const wanted = wantedInputs(model, dataset, resolved, found);
   if (wanted.is === "known") return known(world, begun, resolved, wanted);
   if (wanted.is === "impossible") {

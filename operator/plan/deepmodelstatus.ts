@@ -3,7 +3,8 @@
 
 import type { Dataset } from "../../api/dataset.ts";
 import type { DeepModel, DeepModelStatus } from "../../api/deepmodel.ts";
-import type { ModelVersion } from "../../api/modelversion.ts";
+import type { ModelVersion, ModelVersionStatus } from "../../api/modelversion.ts";
+import type { ResolvedBase } from "./base.ts";
 import {
   type Claimed,
   type Claims,
@@ -24,8 +25,10 @@ import { resolvedStatus } from "./wantedinputs.ts";
 
 /** A status without what it mirrors of a running version. */
 export const withoutProgress = (status: DeepModelStatus): unknown => {
-  const { progress: _, metric: __, ...lifecycle } = status;
-  return lifecycle;
+  const { progress: _, metric: __, resolved, ...lifecycle } = status;
+  if (resolved === undefined) return lifecycle;
+  const { loaded: ___, new: ____, ...base } = resolved.base;
+  return { ...lifecycle, resolved: { ...resolved, base } };
 };
 
 export const deepModelStatus = (
@@ -35,7 +38,7 @@ export const deepModelStatus = (
   now: string,
 ): DeepModelStatus => {
   const generation = model.metadata.generation ?? 0;
-  const { ready, wanted, hash, wantedSince, resolved } = decision;
+  const { ready, wanted, hash, wantedSince, resolved, base } = decision;
   const shown = wanted?.version?.status;
   const metric = shown?.metric ?? (ready && metricText(ready.status?.metrics?.values));
   return {
@@ -51,16 +54,28 @@ export const deepModelStatus = (
     lastVersionNumber: decision.lastVersionNumber,
     ...(decision.retry === undefined ? {} : { lastHandledRetry: decision.retry }),
     ...(decision.retrain === undefined ? {} : { lastHandledRetrain: decision.retrain }),
-    ...(resolved === undefined
+    ...(resolved === undefined || base === undefined
       ? {}
       : {
-          resolved: resolvedStatus(model, resolved, decision.base ?? "none", dataset?.status?.data),
+          resolved: resolvedStatus(
+            model,
+            resolved,
+            { ...base, ...loadedOf(base, wanted?.version) },
+            dataset?.status?.data,
+          ),
         }),
     ...(shown?.progress === undefined ? {} : { progress: shown.progress }),
     ...(ready?.status?.metrics === undefined ? {} : { metrics: ready.status.metrics }),
     ...(metric === undefined ? {} : { metric }),
   };
 };
+
+/** What a version's training loaded of this base; another one says nothing of it. */
+const loadedOf = (
+  { digest }: ResolvedBase,
+  version: ModelVersion | undefined,
+): ModelVersionStatus["base"] =>
+  version !== undefined && version.spec.base.digest === digest ? version.status?.base : undefined;
 
 const claimsOf = (model: DeepModel, dataset: Dataset | undefined, decision: Decision): Claims => {
   const { stand, ready, rejected, impossible, resolved } = decision;

@@ -191,6 +191,33 @@ describe("stories", () => {
     expect(modelIn(cluster).status?.lastHandledRetry).toBe("1");
   });
 
+  test("a gate on a concept is judged by what the training recorded for it; one that came later is not passed unseen", () => {
+    const gated = (concept: string, min: number): DeepModelSpec => ({
+      ...base,
+      gates: [{ metric: "ap", concept, min }],
+    });
+    const cluster = begun(gated("cat", 0.75));
+    cluster.settle();
+    expect(ready(cluster)).toBe("True Trained");
+    const { created } = cluster;
+    const before = created.length;
+    cluster.apply("DeepModel", "pets", gated("cat", 0.85));
+    cluster.settle();
+    expect(ready(cluster)).toBe("False GateNotMet");
+    cluster.apply("DeepModel", "pets", gated("dog", 0.1));
+    cluster.settle();
+    expect(ready(cluster)).toBe("False GateNotMet");
+    const { status } = modelIn(cluster);
+    expect(condition(status, "Ready")?.message).toMatch(
+      /ap of dog is not known here.*metrics\.json/,
+    );
+    expect(status?.readyVersion).toBe("pets-v1");
+    cluster.apply("DeepModel", "pets", gated("cat", 0.8));
+    cluster.settle();
+    expect(ready(cluster)).toBe("True Trained");
+    expect(created.length, "gates train nothing").toBe(before);
+  });
+
   test("out of memory, then more of it: the cure that the message names works", () => {
     const cluster = begun();
     cluster.ending = (run) =>
@@ -338,7 +365,7 @@ describe("a model on a model", () => {
     expect(condition(modelIn(cluster).status, "Retrained")?.status).toBe("True");
     expect(modelIn(cluster).status).toMatchObject({
       readyVersion: "pets-v2",
-      resolved: { base: "backbone-v2" },
+      resolved: { base: { name: "backbone-v2" } },
     });
     const { writes } = cluster;
     cluster.settle();
@@ -356,6 +383,6 @@ describe("a model on a model", () => {
     cluster.apply("DeepModel", "backbone", embedder);
     cluster.settle();
     expect(ready(cluster)).toBe("True Trained");
-    expect(modelIn(cluster).status?.resolved?.base).toBe("backbone-v1");
+    expect(modelIn(cluster).status?.resolved?.base.name).toBe("backbone-v1");
   });
 });

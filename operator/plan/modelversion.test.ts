@@ -560,6 +560,39 @@ describe("the end", () => {
     expect([again.effects, again.status, again.events]).toEqual([[], plan.status, []]);
   });
 
+  test("the record says how the weights began, whether or not a report did", () => {
+    const base = { loaded: 120, new: 2 };
+    const end = { exit: { code: 0, message: publishedRecord({ more: { base } }) } };
+    const plan = endedBy(end);
+    expect(plan.status.base).toEqual(base);
+    const again = planned(world({ status: plan.status, now: at(9999) }));
+    expect(again.status.base).toEqual(base);
+    const reported = endedBy(end, { status: { ...running(), base: { loaded: 1, new: 1 } } });
+    expect(reported.status.base).toEqual(base);
+  });
+
+  test("the record says what was gated; it stays, and takes room from the worst concepts", () => {
+    const gated = Array.from({ length: 16 }, (_, i) => ({
+      concept: i % 2,
+      metric: "ap" as const,
+      value: 1 / (i + 3),
+    }));
+    const concepts = Array.from({ length: 50 }, (_, i) => ({
+      concept: `concept ${i}`,
+      ap: 0.1234,
+      support: 1,
+    }));
+    const end = (more: object) => ({ exit: { code: 0, message: publishedRecord({ more }) } });
+    const status = running({}, { concepts });
+    const plan = endedBy(end({ gated }), { status });
+    expect(plan.status.gated?.[1]).toEqual({ concept: "dog", metric: "ap", value: 0.25 });
+    const again = planned(world({ status: plan.status, now: at(9999) }));
+    expect(again.status).toEqual(plan.status);
+    const without = endedBy(end({}), { status }).status;
+    expect(without.gated).toBeUndefined();
+    expect(plan.status.concepts?.length).toBeLessThan(without.concepts?.length ?? 0);
+  });
+
   test.each([
     ["another version's", publishedRecord({ uid: "uid-other" })],
     ["another attempt's", publishedRecord({ attempt: 2 })],

@@ -508,6 +508,7 @@ describe("planDeepModel", () => {
         [{ metric: "top1" as const, min: 0.5 }],
         [{ metric: "top5" as const, max: 0.1 }],
         [{ metric: "map50" as const, min: 0.1 }],
+        [{ metric: "ap" as const, concept: "cat", min: 0.1 }],
       ),
       retrainOn: fc.subarray(["data" as const, "base" as const]),
       suspend: fc.boolean(),

@@ -11,7 +11,13 @@ import {
   versionPath,
 } from "../../api/group.ts";
 import type { ModelVersion } from "../../api/modelversion.ts";
-import { type InspectRun, type PrepareRun, RunBase, type TrainRun } from "../../api/run.ts";
+import {
+  type GatedConcept,
+  type InspectRun,
+  type PrepareRun,
+  RunBase,
+  type TrainRun,
+} from "../../api/run.ts";
 import { newestTemplate } from "../../api/templates.ts";
 import { splitScheduling } from "./kueue.ts";
 import { jobPlacement, type Placement, resourceQuantities } from "./placement.ts";
@@ -34,6 +40,8 @@ export interface AttemptInputs {
   threads: number;
   /** Of a detector: as its DeepModel has it now. */
   detectionScoreThreshold?: number;
+  /** What its DeepModel's gates ask of single concepts now. */
+  gated?: readonly GatedConcept[];
   oneNode: boolean;
 }
 
@@ -47,6 +55,7 @@ export const trainingJob = (inputs: AttemptInputs, settings: Settings): Manifest
     ...(inputs.detectionScoreThreshold === undefined
       ? {}
       : { detection_score_threshold: inputs.detectionScoreThreshold }),
+    ...runGated(inputs),
     output: podPath.output,
     threads: inputs.threads,
     gpus: placement.gpus,
@@ -190,6 +199,7 @@ export const inspectJob = (inputs: AttemptInputs, settings: Settings): Manifest 
     task: "inspect",
     ...runIdentity(inputs, settings),
     inputsHash: version.spec.inputsHash,
+    ...runGated(inputs),
     output: podPath.output,
   };
   return trainerJob(
@@ -203,6 +213,9 @@ export const inspectJob = (inputs: AttemptInputs, settings: Settings): Manifest 
     settings,
   );
 };
+
+const runGated = ({ gated = [] }: AttemptInputs): Pick<TrainRun, "gated"> =>
+  gated.length === 0 ? {} : { gated: [...gated] };
 
 /** Where the weights begin, as the pod finds it. */
 const runBase = ({ version, placement }: AttemptInputs, settings: Settings): RunBase => {

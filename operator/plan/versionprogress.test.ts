@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { evaluations } from "../../api/metrics.ts";
+import { conceptMetricNames, evaluations } from "../../api/metrics.ts";
 import { ModelVersionStatus } from "../../api/modelversion.ts";
 import type { TrainingEvent } from "../../api/progress.ts";
 import { etaText, metricText, progressText } from "./display.ts";
 import { dueInMs, type Mail, PROGRESS_EVERY_MS } from "./mail.ts";
 import { at, version } from "./testing/gen.ts";
-import { readMails, settledProgress } from "./versionprogress.ts";
+import { bytesOf, readMails, settledProgress } from "./versionprogress.ts";
 
 const mail = (
   event: TrainingEvent,
@@ -62,6 +62,18 @@ describe("progress", () => {
       startedFromStep: 0,
     });
     expect(told.reported).toEqual({ attempt: 1, sequence: 3, pod: "pod-1", since: at(1) });
+    expect(told.base).toBeUndefined();
+  });
+
+  test("how the weights began is kept to the end", () => {
+    const base = { loaded: 244, new: 2 };
+    const run = { threads: 2, device: "cpu", precision: "fp32" } as const;
+    const told = readMails(version(), 1, [
+      mail({ type: "started", ...position(0), ...run, base }, 1),
+      mail(epoch(1), 2),
+    ]);
+    expect(told.base).toEqual(base);
+    expect(settledProgress(told, { epochs: 4, steps: 76 }, at(9)).base).toEqual(base);
   });
 
   test("at an epoch's end: history and the headline metric", () => {
@@ -148,14 +160,17 @@ describe("progress", () => {
   test.each(evaluations)(
     "a running version is under 32 KiB, a settled one under 6 KiB: %s",
     (...names) => {
+      const shares = conceptMetricNames.filter((name) => !name.endsWith("support"));
+      const ofVideos = names.some((name) => name.startsWith("video_"));
       const concepts = Array.from({ length: 50 }, (_, i) => ({
-        concept: `concept ${i}`,
-        precision: 1 / (i + 3),
-        recall: 1 / (i + 3),
-        f1: 1 / (i + 3),
-        ap: 1 / (i + 3),
-        roc_auc: 1 / (i + 3),
-        support: 100,
+        concept: `concept ${i} ${"ä".repeat(26)}`,
+        ...Object.fromEntries(
+          shares
+            .filter((name) => ofVideos || !name.startsWith("video_"))
+            .map((name) => [name, 1 / (i + 3)]),
+        ),
+        support: 100_000,
+        ...(ofVideos ? { video_support: 1000 } : {}),
       }));
       const values = Object.fromEntries(names.map((name, i) => [name, 1 / (i + 3)]));
       const mails = Array.from({ length: 500 }, (_, i) =>
@@ -167,14 +182,29 @@ describe("progress", () => {
       ]);
       const { attempt: _, ...running } = told;
       expect(JSON.stringify(version({ status: running })).length).toBeLessThan(32 * 1024);
+      const gated = Array.from({ length: 16 }, (_, i) => ({
+        concept: `${String(i).padStart(8, "c")}${"ä".repeat(28)}`,
+        metric: "video_precision" as const,
+        value: 1 / 3e5,
+      }));
       const { attempt: __, ...settled } = settledProgress(
         told,
         { epochs: 500, steps: 9500 },
         at(9),
       );
+      const { concepts: fewer } = settledProgress(
+        told,
+        { epochs: 500, steps: 9500 },
+        at(9),
+        bytesOf({ gated }),
+      );
+      const beside = ModelVersionStatus.parse({ ...settled, concepts: fewer, gated });
+      expect(JSON.stringify(version({ status: beside })).length).toBeLessThan(6 * 1024);
       const parsed = ModelVersionStatus.parse(settled);
       expect(JSON.stringify(version({ status: parsed })).length).toBeLessThan(6 * 1024);
-      expect(parsed.concepts?.[0]?.concept).toBe("concept 0");
+      expect(parsed.concepts?.[0]?.concept).toContain("concept 0");
+      expect(parsed.concepts?.length).toBeGreaterThanOrEqual(6);
+      expect(parsed.concepts?.[0]?.video_ap).toBe(ofVideos ? 0.3333 : undefined);
     },
   );
 });

@@ -15,12 +15,20 @@ import type { Mail } from "./mail.ts";
 
 const RUNNING_POINTS = 60;
 const SETTLED_POINTS = 12;
-/** A settled version is kept small: the worst concepts in so many bytes, all of them in metrics.json. */
+/** A version is kept small: the worst concepts in so many bytes, all of them in metrics.json. */
+const RUNNING_CONCEPTS_BYTES = 9_000;
 const SETTLED_CONCEPTS_BYTES = 2_300;
 
 export type Told = Pick<
   ModelVersionStatus,
-  "progress" | "reported" | "history" | "checkpoint" | "lostSeconds" | "concepts" | "metric"
+  | "progress"
+  | "reported"
+  | "history"
+  | "checkpoint"
+  | "lostSeconds"
+  | "concepts"
+  | "metric"
+  | "base"
 > & {
   /** What the run said of itself. */
   attempt?: Partial<Attempt>;
@@ -34,6 +42,7 @@ const parts = [
   "lostSeconds",
   "concepts",
   "metric",
+  "base",
 ] as const;
 
 /** A status without what only reports move. */
@@ -125,12 +134,13 @@ const afterEvent = (
   };
   switch (event.type) {
     case "started": {
-      const { threads, device, precision, epoch, step } = event;
+      const { threads, device, precision, epoch, step, base } = event;
       const { imagesPerSecond: _, etaSeconds: __, ...rest } = before;
       return {
         progress: shown({ ...rest, ...position(event) }, at),
         attempt: { threads, device, precision, startedFromStep: step },
         ...lostWith(told),
+        ...(base === undefined ? {} : { base }),
         // What came after the checkpoint that it goes on from is trained again.
         ...(told.history === undefined
           ? {}
@@ -151,7 +161,10 @@ const afterEvent = (
     case "checkpoint":
       return { checkpoint: { epoch: event.epoch, step: event.step, savedAt: at } };
     case "evaluation":
-      return { concepts: event.concepts, ...metric(event.values) };
+      return {
+        concepts: fitting(event.concepts, RUNNING_CONCEPTS_BYTES),
+        ...metric(event.values),
+      };
   }
 };
 
@@ -240,6 +253,8 @@ export const settledProgress = (
   told: Told,
   done: { epochs: number; steps: number },
   at: string,
+  /** Of what is beside it for single concepts. */
+  takenBytes = 0,
 ): Told => {
   const { etaSeconds: _, phase: __, ...rest } = told.progress ?? {};
   const { checkpoint: ___, reported: ____, ...others } = told;
@@ -257,11 +272,16 @@ export const settledProgress = (
       told.progress?.updatedAt ?? at,
     ),
     ...thinnedHistory(told),
-    ...(told.concepts === undefined ? {} : { concepts: worst(told.concepts) }),
+    ...(told.concepts === undefined
+      ? {}
+      : {
+          concepts: fitting(told.concepts, SETTLED_CONCEPTS_BYTES - takenBytes),
+        }),
   };
 };
 
-const worst = (rows: NonNullable<Told["concepts"]>): NonNullable<Told["concepts"]> => {
+/** As many rows, the worst first, as so many bytes hold. */
+const fitting = (rows: readonly ConceptMetrics[], mostBytes: number): ConceptMetrics[] => {
   let bytes = 0;
   return rows
     .map((row) => {
@@ -272,10 +292,12 @@ const worst = (rows: NonNullable<Told["concepts"]>): NonNullable<Told["concepts"
       return ConceptMetrics.parse(Object.fromEntries(entries));
     })
     .filter((row) => {
-      bytes += Buffer.byteLength(JSON.stringify(row)) + 1;
-      return bytes <= SETTLED_CONCEPTS_BYTES;
+      bytes += bytesOf(row) + 1;
+      return bytes <= mostBytes;
     });
 };
+
+export const bytesOf = (value: unknown): number => Buffer.byteLength(JSON.stringify(value));
 
 export const thinnedHistory = ({ history }: Told): Pick<Told, "history"> =>
   history === undefined ? {} : { history: thinned(history, SETTLED_POINTS).map(settledPoint) };

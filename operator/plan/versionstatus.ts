@@ -6,8 +6,10 @@ import type { Attempt, ModelVersion, ModelVersionStatus } from "../../api/modelv
 import { durationText } from "./attempts.ts";
 import { type Claims, condition, conditions, type Outcome, outcomeClaims } from "./conditions.ts";
 import { metricText } from "./display.ts";
+import { gatedStatus } from "./gates.ts";
 import type { EventNote } from "./plan.ts";
 import {
+  bytesOf,
   readMails,
   settledProgress,
   type Told,
@@ -69,7 +71,8 @@ const toldBy = (world: VersionWorld, standing: VersionStanding): Told => {
   if (version.status?.artifact !== undefined) return toldBefore(version.status);
   const told = readMails(version, standing.attempt, world.mails);
   if (standing.completion !== undefined) {
-    return settledProgress(told, standing.completion, world.now);
+    const taken = bytesOf(gatedStatus(version, standing.completion.gated));
+    return settledProgress(told, standing.completion, world.now, taken);
   }
   return standing.outcome.is === "failed" ? { ...told, ...thinnedHistory(told) } : told;
 };
@@ -79,14 +82,15 @@ const completed = (
   { completion }: VersionStanding,
 ): Partial<ModelVersionStatus> => {
   if (completion === undefined) {
-    const { artifact, metrics, bestEpoch } = version.status ?? {};
+    const { artifact, metrics, bestEpoch, gated } = version.status ?? {};
     return {
       ...(artifact === undefined ? {} : { artifact }),
       ...(metrics === undefined ? {} : { metrics }),
       ...(bestEpoch === undefined ? {} : { bestEpoch }),
+      ...(gated === undefined ? {} : { gated }),
     };
   }
-  const { artifact, metrics, bestEpoch } = completion;
+  const { artifact, metrics, bestEpoch, base } = completion;
   const directory = versionPath(
     version.metadata.namespace,
     version.spec.model,
@@ -102,6 +106,8 @@ const completed = (
     },
     metrics,
     bestEpoch,
+    ...(base === undefined ? {} : { base }),
+    ...gatedStatus(version, completion.gated),
     ...(metric === undefined ? {} : { metric }),
   };
 };

@@ -161,7 +161,7 @@ const notReady = (model: DeepModel, why: string): Problem => ({
 export const resolvedStatus = (
   model: DeepModel,
   { revision, hyperparameters }: ResolvedSpec,
-  base: string,
+  base: Resolved["base"],
   data: DatasetReport | undefined,
 ): Resolved => {
   const newest = newestRevision(model.spec.template);

@@ -261,7 +261,10 @@ const fullSpecs = (kind: string): Record<string, unknown>[] => {
     },
     resources: { ...Object(full.resources), cpu: "2", memory: "4Gi" },
     scheduling: { ...Object(full.scheduling), nodeSelector: { pool: "gpu" }, tolerations },
-    gates: [{ metric: "top1", min: 0.5, max: 0.75 }],
+    gates: [
+      { metric: "top1", min: 0.5, max: 0.75 },
+      { metric: "video_ap", concept: Object(full.concepts)[0], min: 0.5 },
+    ],
   }));
 };
 

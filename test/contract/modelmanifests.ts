@@ -58,6 +58,8 @@ export const acceptedModels: ManifestCase[] = [
       gates: [
         { metric: "top1", min: 0.8 },
         { metric: "log_loss", max: 1 },
+        { metric: "recall", concept: "dog", min: 0.9 },
+        { metric: "video_f1", concept: "cat", min: 0.9 },
       ],
       retrainOn: ["data"],
       suspend: true,
@@ -83,6 +85,19 @@ export const acceptedModels: ManifestCase[] = [
   { name: "small images of resnet18", manifest: tuned({ image_size: 32 }) },
   { name: "small images of efficientnet-lite0", manifest: tuned({ image_size: 64 }, lite) },
   { name: "a gate of one value", manifest: model({ gates: [{ metric: "top1", min: 1, max: 1 }] }) },
+  {
+    name: "a gate on a concept, whichever the data have",
+    manifest: model({ gates: [{ metric: "ap", concept: "T恤", min: 0.5 }] }),
+  },
+  {
+    name: "a gate on recall, of all and of one",
+    manifest: model({
+      gates: [
+        { metric: "recall", min: 0.5 },
+        { metric: "recall", concept: "cat", min: 0.25 },
+      ],
+    }),
+  },
   { name: "a concept of 64 bytes", manifest: model({ concepts: ["ä".repeat(32)] }) },
   { name: "concepts in other scripts", manifest: model({ concepts: ["T恤", "Ärmel", "🐈"] }) },
 ];
@@ -238,6 +253,29 @@ export const refusedModels: ManifestCase[] = [
     name: "a gate on an unknown metric",
     manifest: model({ gates: [{ metric: "accuracy", min: 0.8 }] }),
     refused: "spec.gates[0].metric",
+  },
+  {
+    name: "a gate on a concept by a metric of all",
+    manifest: model({ gates: [{ metric: "top1", concept: "cat", min: 0.8 }] }),
+    refused: "spec.gates[0].metric",
+  },
+  {
+    name: "a gate on all by a metric of one concept",
+    manifest: model({ gates: [{ metric: "ap", min: 0.8 }] }),
+    refused: "spec.gates[0].concept",
+  },
+  {
+    name: "a gate on a concept that is not trained",
+    manifest: model({
+      concepts: ["cat", "dog"],
+      gates: [{ metric: "ap", concept: "fox", min: 0.8 }],
+    }),
+    refused: "spec.gates",
+  },
+  {
+    name: "a gate on a concept without a name",
+    manifest: model({ gates: [{ metric: "ap", concept: "", min: 0.8 }] }),
+    refused: "spec.gates[0].concept",
   },
   {
     name: "gpus below",

@@ -145,6 +145,10 @@ const modelChanges: Record<string, Change<DeepModelSpec>> = {
     { gates: [{ metric: "top1", min: 0.5 }] },
     { gates: [{ metric: "macro_ap", min: 0.5 }] },
   ],
+  "spec.gates[].concept": [
+    { gates: [{ metric: "recall", concept: "cat", min: 0.5 }] },
+    { gates: [{ metric: "recall", concept: "dog", min: 0.5 }] },
+  ],
   "spec.gates[].min": [
     { gates: [{ metric: "top1", min: 0.5 }] },
     { gates: [{ metric: "top1", min: 0.99 }] },

@@ -180,7 +180,10 @@ describe("a declared classifier", () => {
     await apply(modelManifest("tuned", "photos", { template, hyperparameters }));
     const model = await objects.untilModel("tuned", (each) => isReady(each) || isStalled(each));
     expect(condition(model, "Ready")?.message).toContain("top1");
-    expect(model.status?.resolved?.base).toBe("efficientnet-lite0");
+    const { name, loaded, new: fresh } = model.status?.resolved?.base ?? {};
+    expect(name).toBe("efficientnet-lite0");
+    // All but the head's weight and bias.
+    expect([(loaded ?? 0) > 200, fresh]).toEqual([true, 2]);
   });
 
   test("the namespace goes when it is deleted in mid-training", async () => {

@@ -8,9 +8,13 @@ from typing import Any
 
 from .durable import sync_directory, write_synced
 from .failure import Failure
+from .record import gated_values
+from .run import GatedConcept
 
 ARTIFACT = "artifact"
 MANIFEST = "manifest.json"
+CONCEPTS = "concepts.json"
+METRICS = "metrics.json"
 _FORMAT = 1
 
 
@@ -51,7 +55,9 @@ def publish(
     return {"path": ARTIFACT, "digest": f"sha256:{digest}", "bytes": size}
 
 
-def published_record(output: Path, inputs_hash: str) -> dict[str, Any] | None:
+def published_record(
+    output: Path, inputs_hash: str, gated: list[GatedConcept]
+) -> dict[str, Any] | None:
     """The fields of the published record of the artifact below `output`, or None where there is none.
 
     Raises Failure(ArtifactMissing) when a file is not what the manifest says, or it belongs to other inputs.
@@ -75,9 +81,21 @@ def published_record(output: Path, inputs_hash: str) -> dict[str, Any] | None:
             "inputsHash": inputs_hash,
             "artifact": {"path": ARTIFACT, "digest": f"sha256:{digest}", "bytes": size},
             **{key: manifest[key] for key in ("metrics", "epochs", "steps", "bestEpoch")},
+            # A head that was trained alone has no base of its own.
+            **({"base": manifest["base"]} if "base" in manifest else {}),
+            **_gated(folder, gated),
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Failure("ArtifactMissing", f"The artifact is damaged: {error}.") from None
+
+
+def _gated(folder: Path, gated: list[GatedConcept]) -> dict[str, Any]:
+    """What this run asks for; the one that trained may have asked for something else."""
+    if not gated:
+        return {}
+    concepts = json.loads((folder / CONCEPTS).read_bytes())
+    rows = json.loads((folder / METRICS).read_bytes())["concepts"]
+    return gated_values(gated, concepts, rows)
 
 
 def checked_files(folder: Path, manifest: dict[str, Any], names: list[str]) -> dict[str, bytes]:
@@ -91,9 +109,9 @@ def checked_files(folder: Path, manifest: dict[str, Any], names: list[str]) -> d
     return contents
 
 
-def inspect(output: Path, inputs_hash: str) -> dict[str, Any]:
+def inspect(output: Path, inputs_hash: str, gated: list[GatedConcept]) -> dict[str, Any]:
     """As `published_record`; nothing there is a Failure too."""
-    record = published_record(output, inputs_hash)
+    record = published_record(output, inputs_hash, gated)
     if record is None:
         raise Failure("ArtifactMissing", "The run left no artifact.")
     return record

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,17 +34,22 @@ def is_pretrained(base: Base) -> bool:
 
 
 def load_base_into(
-    backbone: nn.Module, base: Base, check_stop: Callable[[], None] = lambda: None
+    backbone: nn.Module,
+    base: Base,
+    check_stop: Callable[[], None] = lambda: None,
+    others: "Mapping[str, Tensor] | None" = None,
 ) -> tuple[int, int]:
     """Puts the base's weights into a backbone: tensors whose name and shape match. How many were loaded, and are new.
 
-    `check_stop` may raise to break a download off.
+    `others` are more of the model's tensors, by their names in a published version: what the base has of them is
+    loaded too. `check_stop` may raise to break a download off.
     Raises Failure: BaseUnavailable where the weights cannot be read or are not those that were named,
     DiskFull, BaseIncompatible where fewer than 90 % of the backbone's tensors are among them.
     """
-    own = backbone.state_dict()
+    own, others = backbone.state_dict(), others or {}
+    count = len(own) + len(others)
     if not is_pretrained(base):
-        return 0, len(own)
+        return 0, count
     given = base_tensors(base, check_stop)
     matching = _best_match(own, given)
     if len(matching) < LEAST_MATCHED_SHARE * len(own):
@@ -53,11 +58,19 @@ def load_base_into(
             f"spec.base: only {len(matching)} of the {len(own)} tensors of this template's backbone are in the base "
             f"with their name and shape (missing: {_missing(own, matching)}): choose a base of the same architecture.",
         )
-    for name, tensor in matching.items():
+    further = {
+        name: given[name].to(tensor.dtype)
+        for name, tensor in others.items()
+        if name in given and given[name].shape == tensor.shape
+    }
+    for name, tensor in (matching | further).items():
         if not tensor.isfinite().all():
             raise Failure("BaseIncompatible", f"spec.base: {name} has values that are not finite.")
     backbone.load_state_dict({**own, **matching})
-    return len(matching), len(own) - len(matching)
+    for name, tensor in further.items():
+        others[name].copy_(tensor)
+    loaded = len(matching) + len(further)
+    return loaded, count - loaded
 
 
 def base_tensors(base: Base, check_stop: Callable[[], None] = lambda: None) -> "dict[str, Tensor]":

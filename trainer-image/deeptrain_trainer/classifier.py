@@ -47,7 +47,7 @@ def build_classifier(run: TrainRun, check_stop: Callable[[], None] = lambda: Non
     base = backbone.build(run.hyperparameters.image_size)
     model = Classifier(base, backbone.features, len(run.concepts), backbone.dropout)
     begin_linear(model.head, run.hyperparameters.logreg)
-    load_base_into(base, run.base, check_stop)
+    model.base_loaded, _ = load_base_into(base, run.base, check_stop)
     model.settle_base(
         is_pretrained=is_pretrained(run.base),
         multiplier=run.hyperparameters.base_gradient_multiplier,

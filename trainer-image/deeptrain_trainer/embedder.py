@@ -75,7 +75,7 @@ def build_embedder(
     seed_initialisation(run.seed)
     base = backbone.build(run.hyperparameters.image_size)
     model = Embedder(base, backbone.features, learnt_concepts)
-    load_base_into(base, run.base, check_stop)
+    model.base_loaded, _ = load_base_into(base, run.base, check_stop)
     model.settle_base(
         is_pretrained=is_pretrained(run.base),
         multiplier=run.hyperparameters.base_gradient_multiplier,

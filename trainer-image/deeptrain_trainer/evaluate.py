@@ -11,7 +11,7 @@ from .data import LabelledItems, RunData
 from .metrics import ClassifierMetrics, classifier_metrics
 from .pixels import Pixels
 from .run import TrainRun
-from .videos import video_values
+from .videos import video_metrics
 
 _BATCH = 128
 
@@ -42,5 +42,6 @@ def measure(
     measured = classifier_metrics(scores, labelled.truth, names, exclusive, softmax)
     if not data.are_frames:
         return measured
-    of_videos = video_values(scores, labelled.truth, labelled.items, names, exclusive, softmax)
-    return replace(measured, values=of_videos | measured.values)
+    values, rows = video_metrics(scores, labelled.truth, labelled.items, names, exclusive, softmax)
+    both = [frames | videos for frames, videos in zip(measured.concepts, rows, strict=True)]
+    return replace(measured, values=values | measured.values, concepts=both)

@@ -1,5 +1,6 @@
 """Metrics of a classifier from its scores, by their names in api/metrics.ts. What has no support is absent."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,20 @@ def is_exclusive(truth: NDArray[np.bool_]) -> bool:
 def selection_metric(exclusive: bool, of_videos: bool = False) -> str:
     """The headline metric, which chooses the exported epoch; where the items are frames, that of their videos."""
     return ("video_" if of_videos else "") + ("top1" if exclusive else "macro_ap")
+
+
+def worst_by(rows: Sequence[Mapping[str, Any]]) -> str:
+    """By which metric concepts are compared: average precision, that of videos where there are any; else recall."""
+    named = ("video_ap", "ap", "recall")
+    return next((name for name in named if any(name in row for row in rows)), "ap")
+
+
+def worst_first(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Places of the concepts' rows by rising `worst_by`; those without it come last."""
+    metric = worst_by(rows)
+    return sorted(
+        range(len(rows)), key=lambda i: (metric not in rows[i], rows[i].get(metric, 0), i)
+    )
 
 
 def classifier_metrics(

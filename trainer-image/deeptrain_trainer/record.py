@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .failure import Failure
+from .run import GatedConcept
 
 # The kubelet cuts a termination message at 4 KiB, which would make it unreadable.
 MAX_BYTES = 3 * 1024
@@ -18,6 +19,22 @@ def failed(failure: Failure) -> dict[str, Any]:
         "reason": failure.reason,
         "message": one_line(failure.message),
     }
+
+
+def gated_values(
+    gated: list[GatedConcept], concepts: list[str], rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """`gated` of a published record: what is asked for, of the concepts' `rows`. What was not measured has no value."""
+    if not gated:
+        return {}
+    places = {name: place for place, name in enumerate(concepts)}
+    by_place = {places[row["concept"]]: row for row in rows}
+    values = []
+    for asked in gated:
+        row = by_place.get(asked.concept, {})
+        value = {"value": row[asked.metric]} if asked.metric in row else {}
+        values.append({"concept": asked.concept, "metric": asked.metric, **value})
+    return {"gated": values}
 
 
 def one_line(message: str) -> str:

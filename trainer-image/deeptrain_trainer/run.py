@@ -48,6 +48,14 @@ class Base:
 
 
 @dataclass(frozen=True)
+class GatedConcept:
+    """A metric, by its name in api/metrics.ts, of the concept at this place among the run's."""
+
+    concept: int
+    metric: str
+
+
+@dataclass(frozen=True)
 class TrainRun:
     """Train one version: dataset and base in, checkpoints and a published artifact below `output`.
 
@@ -67,6 +75,8 @@ class TrainRun:
     dataset_digest: str
     split_digest: str
     base: Base
+    # Their values become part of the record.
+    gated: list[GatedConcept]
     output: Path
     # Of each node.
     threads: int
@@ -87,6 +97,7 @@ class InspectRun:
     attempt: int
     progress_url: str | None
     inputs_hash: str
+    gated: list[GatedConcept]
     output: Path
 
 
@@ -146,6 +157,7 @@ def train_run(document: dict[str, Any]) -> TrainRun:
         dataset_digest=document["dataset"]["digest"],
         split_digest=document["dataset"]["splitDigest"],
         base=_base(document["base"]),
+        gated=_gated(document),
         output=Path(document.get("output", "")),
         threads=document["threads"],
         gpus=document.get("gpus", 0),
@@ -157,6 +169,10 @@ def train_run(document: dict[str, Any]) -> TrainRun:
 
 def _rendezvous(given: dict[str, Any] | None) -> tuple[str, int] | None:
     return None if given is None else (given["host"], given["port"])
+
+
+def _gated(document: dict[str, Any]) -> list[GatedConcept]:
+    return [GatedConcept(**asked) for asked in document.get("gated", [])]
 
 
 def _base(given: dict[str, Any]) -> Base:
@@ -172,5 +188,6 @@ def inspect_run(document: dict[str, Any]) -> InspectRun:
         attempt=document["attempt"],
         progress_url=document.get("progressUrl"),
         inputs_hash=document["inputsHash"],
+        gated=_gated(document),
         output=Path(document["output"]),
     )

@@ -1,7 +1,6 @@
 """The tasks of a run file. Each imports what it needs: an import does not wait for PyTorch."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from .report import Reporter
@@ -21,7 +20,7 @@ def perform(
         from .artifact import inspect
 
         run = inspect_run(document)
-        return inspect(Path(run.output), run.inputs_hash)
+        return inspect(run.output, run.inputs_hash, run.gated)
     if document["task"] == "prepare":
         from .preparation import prepare_inputs
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from .artifact import document, publish, published_record
+from .artifact import CONCEPTS, METRICS, document, publish, published_record
 from .checkpoint import Checkpoint, Checkpoints
 from .convolution import spare_spinning
 from .device import choose_device
@@ -15,8 +15,10 @@ from .distributed import Processes, is_peer_loss, open_processes, peer_lost
 from .engine import Training, restore_state, run_training
 from .failure import Failure, Stopped
 from .learner import Evaluation
+from .metrics import worst_by, worst_first
 from .optimizer import build_optimizer
 from .pixels import cache_bytes
+from .record import gated_values
 from .report import Reporter, log
 from .run import TrainRun
 from .sharded import share_modules
@@ -78,7 +80,7 @@ def _train(
 def _published(run: TrainRun, checkpoints: Checkpoints) -> dict[str, Any] | None:
     """The record of what an earlier attempt published."""
     try:
-        record = published_record(run.output, run.inputs_hash)
+        record = published_record(run.output, run.inputs_hash, run.gated)
     except Failure as failure:  # damaged: trained again
         log({"type": "artifact-damaged", "problem": failure.message})
         return None
@@ -137,6 +139,7 @@ def resume(t: Training) -> None:
             "threads": t.run.threads,
             "device": t.device.name,
             "precision": t.device.precision,
+            **t.model.base_counts(),
         }
     )
 
@@ -187,6 +190,7 @@ def _finish(t: Training) -> dict[str, Any]:
         "epochs": t.schedule.epochs,
         "steps": t.schedule.steps,
         "bestEpoch": t.state.best_epoch,
+        **model.base_counts(),
     }
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     metrics = {
@@ -199,8 +203,8 @@ def _finish(t: Training) -> dict[str, Any]:
     }
     files |= {
         "weights.safetensors": save(weights),
-        "concepts.json": document(run.concepts),
-        "metrics.json": document(metrics),
+        CONCEPTS: document(run.concepts),
+        METRICS: document(metrics),
         **evaluation.files,
     }
     identity = {
@@ -212,11 +216,18 @@ def _finish(t: Training) -> dict[str, Any]:
     }
     artifact = publish(run.output, files, identity | evaluation.manifest | facts, run.attempt)
     t.checkpoints.remove()
-    return {"outcome": "published", "inputsHash": run.inputs_hash, "artifact": artifact, **facts}
+    gated = gated_values(run.gated, run.concepts, evaluation.concepts)
+    return {
+        "outcome": "published",
+        "inputsHash": run.inputs_hash,
+        "artifact": artifact,
+        **facts,
+        **gated,
+    }
 
 
 def _worst_first(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """By average precision, of embedders by recall."""
-    supported = [row for row in evaluation.concepts if "ap" in row or "recall" in row]
-    worst = sorted(supported, key=lambda row: float(row["ap"] if "ap" in row else row["recall"]))
+    """Without those that could not be measured."""
+    rows = evaluation.concepts
+    worst = [rows[i] for i in worst_first(rows) if worst_by(rows) in rows[i]]
     return worst[:MOST_CONCEPT_ROWS]

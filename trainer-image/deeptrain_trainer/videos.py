@@ -1,6 +1,7 @@
 """Metrics of whole videos: the scores of a video are the mean of its frames' scores."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,16 +40,24 @@ def by_video(
     return means, shown > 0
 
 
-def video_values(
+def video_metrics(
     scores: NDArray[np.float32],
     truth: NDArray[np.bool_],
     items: Sequence[Item],
     names: list[str],
     exclusive: bool,
     softmax: bool,
-) -> Values:
-    """Metrics of the videos, named `video_...`, from the scores and the truth of their frames, the `items`."""
+) -> tuple[Values, list[dict[str, Any]]]:
+    """Metrics of the videos, and a row of them for each concept, all named `video_...`.
+
+    They are made of the scores and the truth [N, C] of their frames, the `items`.
+    """
     groups = np.array([item.group for item in items], np.int64)
     of_videos = by_video(scores, truth, groups, exclusive)
-    values = classifier_metrics(*of_videos, names, exclusive, softmax).values
-    return {PREFIX + name: value for name, value in values.items() if name != _OF_FRAMES_ONLY}
+    measured = classifier_metrics(*of_videos, names, exclusive, softmax)
+    values = {PREFIX + name: v for name, v in measured.values.items() if name != _OF_FRAMES_ONLY}
+    rows = [
+        {PREFIX + name: value for name, value in row.items() if name != "concept"}
+        for row in measured.concepts
+    ]
+    return values, rows

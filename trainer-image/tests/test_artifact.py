@@ -5,9 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contract import assert_record
 
-from deeptrain_trainer.artifact import checked_files, inspect, publish, published_record
+from deeptrain_trainer.artifact import (
+    checked_files,
+    document,
+    inspect,
+    publish,
+    published_record,
+)
 from deeptrain_trainer.failure import Failure
+from deeptrain_trainer.run import GatedConcept
 
 HASH = "sha256:" + "1" * 64
 FACTS: dict[str, Any] = {
@@ -36,14 +44,45 @@ def test_the_record_can_be_repeated_from_what_was_published(tmp_path: Path) -> N
     assert {path.relative_to(folder).as_posix() for path in files} == {*FILES, "manifest.json"}
     assert artifact["bytes"] == sum(path.stat().st_size for path in files)
     want = {"outcome": "published", "inputsHash": HASH, "artifact": artifact, **FACTS}
-    assert inspect(tmp_path, HASH) == want
+    assert inspect(tmp_path, HASH, []) == want
     assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
 
 
+def test_what_gates_ask_of_concepts_is_read_from_what_was_published(tmp_path: Path) -> None:
+    rows = [
+        {"concept": "dog", "ap": 0.25, "support": 3},
+        {"concept": "cat", "support": 0},
+    ]
+    files = {
+        "concepts.json": document(["cat", "dog", "fox"]),
+        "metrics.json": document({"concepts": rows}),
+    }
+    artifact = publish(tmp_path, files, {"inputsHash": HASH, **FACTS}, attempt=1)
+    asked = [(1, "ap"), (0, "ap"), (0, "support"), (2, "f1"), (999, "ap")]
+    record = inspect(tmp_path, HASH, [GatedConcept(*each) for each in asked])
+    assert record["artifact"] == artifact
+    assert record["gated"] == [
+        {"concept": 1, "metric": "ap", "value": 0.25},
+        {"concept": 0, "metric": "ap"},
+        {"concept": 0, "metric": "support", "value": 0},
+        {"concept": 2, "metric": "f1"},
+        {"concept": 999, "metric": "ap"},
+    ]
+    assert_record({"task": "train", "uid": "u", "attempt": 1, **record})
+
+
+def test_metrics_that_cannot_be_read_are_a_damaged_artifact(tmp_path: Path) -> None:
+    files = {"concepts.json": document(["cat"]), "metrics.json": document({"concepts": [{}]})}
+    publish(tmp_path, files, {"inputsHash": HASH, **FACTS}, attempt=1)
+    assert "gated" not in inspect(tmp_path, HASH, [])
+    with pytest.raises(Failure, match="is damaged"):
+        inspect(tmp_path, HASH, [GatedConcept(0, "ap")])
+
+
 def test_nothing_published_is_artifact_missing(tmp_path: Path) -> None:
-    assert published_record(tmp_path, HASH) is None
+    assert published_record(tmp_path, HASH, []) is None
     with pytest.raises(Failure) as missing:
-        inspect(tmp_path, HASH)
+        inspect(tmp_path, HASH, [])
     assert missing.value.reason == "ArtifactMissing"
 
 
@@ -61,7 +100,7 @@ def test_what_is_not_as_published_is_artifact_missing(tmp_path: Path, damage: st
         manifest.write_text(manifest.read_text()[:-9])
     wanted = "sha256:" + "2" * 64 if damage == "other inputs" else HASH
     with pytest.raises(Failure, match="is damaged") as refused:
-        inspect(tmp_path, wanted)
+        inspect(tmp_path, wanted, [])
     assert refused.value.reason == "ArtifactMissing"
 
 
@@ -120,6 +159,6 @@ def test_a_manifest_that_names_a_file_outside_is_damaged(tmp_path: Path, name: s
     value["files"][0]["path"] = name
     manifest.write_text(json.dumps(value))
     with pytest.raises(Failure, match="cannot be a file of an artifact"):
-        inspect(tmp_path / "output", HASH)
+        inspect(tmp_path / "output", HASH, [])
     with pytest.raises(ValueError, match="cannot be a file of an artifact"):
         checked_files(manifest.parent, value, [name])

@@ -118,6 +118,8 @@ def test_its_record_and_events_are_what_the_operator_accepts(
         "baseline_recall_at_1",
     }
     assert values["recall_at_1"] > 0.5  # by chance it is a quarter
+    # The projection and the centres are new.
+    assert record["base"] == {"loaded": 294, "new": 2}
     # Five steps for the 80 pictures of the train split, although only 64 of them teach.
     assert record["steps"] == 10
     assert "recall_at_1" in recorder.of("epoch")[0]["validation"]
@@ -237,7 +239,7 @@ def test_it_is_the_base_of_a_classifier(
         "num_epochs": 1,
         "init_epochs": 1,
     }
-    train(
+    classifier = train(
         typed(train_run(dataset, tmp_path, CONCEPTS, **changes)),
         Recorder(),
         lambda: None,
@@ -247,6 +249,7 @@ def test_it_is_the_base_of_a_classifier(
     names = [name for name in theirs if name.startswith("base.")]
     assert len(names) > 200 and all(torch.equal(own[name], theirs[name]) for name in names)
     assert own["head.weight"].shape == (3, 1280)
+    assert classifier["base"] == {"loaded": len(names), "new": 2}
 
 
 def test_few_concepts_all_teach_and_are_all_searched(

@@ -165,6 +165,7 @@ def test_what_is_published_is_what_was_measured(make: MakeRun) -> None:
     record = trained(run)
     assert record["metrics"]["split"] == "test" and record["metrics"]["items"] == 12
     assert record["metrics"]["values"]["top1"] >= 0.9
+    assert "base" not in record  # it is used whole, and no part of what is trained
 
     artifact = Path(run["output"], "artifact")
     manifest = json.loads((artifact / "manifest.json").read_text())

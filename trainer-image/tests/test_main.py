@@ -16,9 +16,9 @@ from stored import INPUTS_HASH, UID
 
 from deeptrain_trainer import tasks
 from deeptrain_trainer.failure import Failure
-from deeptrain_trainer.record import one_line, write_record
+from deeptrain_trainer.record import gated_values, one_line, write_record
 from deeptrain_trainer.report import NotAcknowledgedError
-from deeptrain_trainer.run import read_run
+from deeptrain_trainer.run import GatedConcept, read_run
 
 
 def test_published_is_0_and_inspect_repeats_the_record(
@@ -26,18 +26,22 @@ def test_published_is_0_and_inspect_repeats_the_record(
 ) -> None:
     endpoint = Endpoint(tmp_path)
     process.arguments = ["--ca", str(endpoint.ca), "--token", str(endpoint.token)]
-    run = run_file(num_epochs=1, init_epochs=1) | {"progressUrl": endpoint.url}
+    gated = [{"concept": 2, "metric": "ap"}, {"concept": 0, "metric": "video_ap"}]
+    run = run_file(num_epochs=1, init_epochs=1) | {"progressUrl": endpoint.url, "gated": gated}
     code, record = process(run)
     endpoint.close()
     assert code == 0 and record["outcome"] == "published" and record["uid"] == UID
     assert_record(record)
     for report in endpoint.reports:
         assert_event(report["event"])
-    assert endpoint.of("evaluation")[0]["values"] == record["metrics"]["values"]
+    evaluation = endpoint.of("evaluation")[0]
+    assert evaluation["values"] == record["metrics"]["values"]
+    (ap,) = (row["ap"] for row in evaluation["concepts"] if row["concept"] == run["concepts"][2])
+    assert record["gated"] == [{**gated[0], "value": ap}, gated[1]]
 
     inspect = {
         "task": "inspect",
-        **{key: run[key] for key in ("object", "inputsHash", "output")},
+        **{key: run[key] for key in ("object", "inputsHash", "output", "gated")},
         "attempt": 2,
     }
     assert process(inspect) == (0, record | {"attempt": 2})
@@ -187,6 +191,30 @@ def test_a_run_file_of_any_task_is_read(run_file: RunFile, tmp_path: Path) -> No
 def test_a_message_is_one_line_of_at_most_900_bytes() -> None:
     assert one_line("a\nb\t c\x00d") == "a b c d"
     assert len(one_line("ü" * 2000).encode()) <= 900
+
+
+def test_the_longest_record_of_a_training_can_be_read(tmp_path: Path) -> None:
+    asked = [GatedConcept(999 - i, "video_precision") for i in range(16)]
+    concepts = [f"concept {i}" for i in range(1000)]
+    rows = [{"concept": name, "video_precision": 1.23456e-05} for name in concepts]
+    names = ["top1", "top5", "macro_f1", "macro_ap", "macro_roc_auc", "log_loss"]
+    values = dict.fromkeys([*names, *(f"video_{name}" for name in names)], 1.23456e-05)
+    record = {
+        "task": "train",
+        "uid": "u" * 64,
+        "attempt": 1_000_000,
+        "outcome": "published",
+        "inputsHash": INPUTS_HASH,
+        "artifact": {"path": "artifact", "digest": INPUTS_HASH, "bytes": 10**15},
+        "metrics": {"split": "validation", "values": values, "items": 10**9},
+        "epochs": 1000,
+        "steps": 10**12,
+        "bestEpoch": 1000,
+        "base": {"loaded": 10**4, "new": 10**4},
+        **gated_values(asked, concepts, rows),
+    }
+    assert_record(record)
+    write_record(tmp_path / "record", record)
 
 
 def test_a_record_that_is_too_long_to_be_read_is_not_written(tmp_path: Path) -> None:

@@ -59,11 +59,13 @@ def test_it_learns_what_is_there_to_be_learnt(
 def test_its_events_are_what_the_operator_accepts(
     published: tuple[Path, dict[str, Any], Recorder],
 ) -> None:
-    _, _, recorder = published
+    _, record, recorder = published
     for event in recorder.events:
         assert_event(event)
     kinds = [event["type"] for event in recorder.events]
     assert kinds[:3] == ["phase", "started", "phase"]
+    # ResNet-18 from random weights: 120 tensors, and the head's weight and bias.
+    assert recorder.of("started")[0]["base"] == {"loaded": 0, "new": 122} == record["base"]
     assert [e["phase"] for e in recorder.of("phase")] == [
         "loading",
         "training",

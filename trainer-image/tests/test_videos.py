@@ -15,7 +15,7 @@ from deeptrain_trainer.dataset.publish import DatasetWriter, LabelledItem, in_or
 from deeptrain_trainer.dataset.store import Split, hex_of
 from deeptrain_trainer.run import train_run as typed
 from deeptrain_trainer.train import train
-from deeptrain_trainer.videos import are_frames, by_video, video_values
+from deeptrain_trainer.videos import are_frames, by_video, video_metrics
 
 
 def frame(group: int, time_ms: int) -> Item:
@@ -38,7 +38,7 @@ def test_a_video_has_the_mean_of_its_frames_scores() -> None:
 
 
 def test_frames_that_are_wrong_do_not_make_a_video_wrong() -> None:
-    values = video_values(SCORES, TRUTH, ITEMS, ["a", "b"], exclusive=True, softmax=True)
+    values, rows = video_metrics(SCORES, TRUTH, ITEMS, ["a", "b"], exclusive=True, softmax=True)
     assert values["video_top1"] == 1
     assert values["video_log_loss"] == pytest.approx(-np.log([0.9, 0.6, 0.55]).mean(), rel=1e-5)
     assert set(values) == {
@@ -48,11 +48,23 @@ def test_frames_that_are_wrong_do_not_make_a_video_wrong() -> None:
         "video_macro_roc_auc",
         "video_log_loss",
     }
+    perfect = {"video_precision": 1, "video_recall": 1, "video_f1": 1, "video_ap": 1}
+    assert rows == [{**perfect, "video_roc_auc": 1, "video_support": support} for support in (1, 2)]
 
 
 def test_overlapping_concepts_have_the_names_of_the_contract() -> None:
-    values = video_values(SCORES, TRUTH, ITEMS, ["a", "b"], exclusive=False, softmax=False)
+    values, _ = video_metrics(SCORES, TRUTH, ITEMS, ["a", "b"], exclusive=False, softmax=False)
     assert set(values) == {"video_macro_ap", "video_macro_f1"}
+
+
+def test_a_concept_that_no_video_shows_has_no_metrics_of_videos() -> None:
+    """Most frames of its only video show another concept."""
+    truth = np.array([[1, 0], [0, 1], [0, 1]], np.bool_)
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9]], np.float32)
+    frames = [frame(4, 0), frame(4, 1000), frame(4, 2000)]
+    _, rows = video_metrics(scores, truth, frames, ["a", "b"], exclusive=True, softmax=False)
+    assert rows[0] == {"video_support": 0}
+    assert rows[1]["video_recall"] == 1 and "video_roc_auc" not in rows[1]
 
 
 def test_a_video_shows_what_most_of_its_frames_show_or_what_any_shows() -> None:
@@ -110,5 +122,15 @@ def test_a_classifier_is_measured_by_frame_and_by_video(tmp_path: Path) -> None:
         f"video_{name}" for name in values if not name.startswith("video_")
     }
     assert all("video_top1" in event["validation"] for event in recorder.of("epoch"))
-    metrics = json.loads((tmp_path / "output" / "artifact" / "metrics.json").read_text())
+    artifact = tmp_path / "output" / "artifact"
+    metrics = json.loads((artifact / "metrics.json").read_text())
     assert metrics["selectedBy"] == "video_top1"
+    names = {"precision", "recall", "f1", "ap", "roc_auc", "support"}
+    table = json.loads((artifact / "evaluation" / "concepts.json").read_text())["concepts"]
+    told = recorder.of("evaluation")[0]["concepts"]
+    for rows in (metrics["concepts"], table, told):
+        assert {row["concept"] for row in rows} == set(CONCEPTS)
+        for row in rows:
+            assert row.keys() == {"concept", *names, *(f"video_{name}" for name in names)}
+            assert row["support"] == 2 * FRAMES and row["video_support"] == 2
+    assert [row["video_ap"] for row in told] == sorted(row["video_ap"] for row in told)

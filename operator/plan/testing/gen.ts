@@ -307,7 +307,13 @@ export const pod = (given: PodGiven): Pod => {
 };
 
 export const publishedRecord = (
-  given: { uid?: string; attempt?: number; inputsHash?: string; top1?: number } = {},
+  given: {
+    uid?: string;
+    attempt?: number;
+    inputsHash?: string;
+    top1?: number;
+    more?: Partial<Extract<TrainingRecord, { outcome: "published" }>>;
+  } = {},
 ): string =>
   JSON.stringify({
     task: "train",
@@ -320,6 +326,7 @@ export const publishedRecord = (
     epochs: 4,
     steps: 76,
     bestEpoch: 3,
+    ...given.more,
   });
 
 /** What the pod of a run leaves that ended well: its data, its model, or that all is there for one. */
@@ -341,6 +348,9 @@ export const publishedBy = (run: RunFile, data: DatasetReport): ImportRecord | T
     epochs: 4,
     steps: 76,
     bestEpoch: 3,
+    ...(run.gated === undefined
+      ? {}
+      : { gated: run.gated.map((asked) => ({ ...asked, value: 0.8 })) }),
   };
 };
 

@@ -8,7 +8,6 @@ lying in its folder; pictures by `file_name`. Of the files of several tasks (`ca
 from __future__ import annotations
 
 import json
-import math
 import re
 from array import array
 from collections import defaultdict
@@ -356,6 +355,7 @@ def _list(path: str, document: dict[str, Any], key: str) -> list[dict[str, Any]]
 
 def _side(value: Any) -> int:
     """A stated width or height; 0 where it is unknown."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return 0
+    # Neither a number that is not finite is between these, nor one that no float can hold.
     return int(value) if 0 < value < 10**6 else 0

@@ -1,9 +1,9 @@
 """The layout `yolo` (as Ultralytics documents it for detection).
 
 `images/<split>/<name>` with `labels/<split>/<name>.txt`, or `<split>/images/<name>` with
-`<split>/labels/<name>.txt`; the names of the classes in data.yaml (or classes.txt). A line is a
-class and a box: centre x, centre y, width, height, as shares of the picture. A picture without
-lines, or without a file, is background.
+`<split>/labels/<name>.txt`; the names of the classes in data.yaml (or classes.txt), which may also
+name the folders of the splits (division.py). A line is a class and a box: centre x, centre y,
+width, height, as shares of the picture. A picture without lines, or without a file, is background.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ import yaml
 from ..failure import Failure
 from .annotation import MAX_BOXES, ConceptNumbers, checked_box, fitted, numbers_shown
 from .box import Box
+from .division import Division, Places, read_division, split_at
 from .layout import BadItem, InvalidLabelsError, Labels, Role, split_of
 from .member import shown
 from .store import Split
 
 _MAX_LABELS_BYTES: Final = 4 * 1024 * 1024
 _MAX_NAMES_BYTES: Final = 1024 * 1024
+_MAX_LIST_BYTES: Final = 64 * 1024 * 1024
+"""Most bytes of a list of files, and of all of them."""
 _MAX_CLASS: Final = 0xFFFF
 _IMAGES, _LABELS = "images", "labels"
 # A share may be over 1 by what rounding to a few digits leaves.
@@ -44,20 +47,36 @@ class Yolo:
         self._seen: set[str] = set()
         self._names_file = ""
         self._numbers: list[int] = []
+        self._divisions: list[Division] = []
+        self._lists: dict[str, bytes | str] = {}
+        self._lists_bytes = 0
+        self._places: Places = {}
+        # Listed files that have not come yet.
+        self._unseen: set[str] = set()
         self._has_splits = False
         self._first, self._last = _MAX_CLASS, 0
 
     def annotation_limit(self, path: str) -> int:
-        """Label files below `labels`, and the file of names."""
+        """Label files below `labels`, the file of names, and what may be a list of files."""
         folders, _, name = path.rpartition("/")
         name = name.casefold()
         if name.endswith((".yaml", ".yml")) or name == "classes.txt":
             return _MAX_NAMES_BYTES
-        return _MAX_LABELS_BYTES if name.endswith(".txt") and _LABELS in folders.split("/") else 0
+        parts = folders.split("/")
+        if not name.endswith(".txt"):
+            return 0
+        if _LABELS in parts:
+            return _MAX_LABELS_BYTES
+        # Among the pictures it is a label file in the wrong place, which is to be told.
+        return 0 if _IMAGES in parts else _MAX_LIST_BYTES
 
     def annotate(self, path: str, data: bytes) -> None:
-        """Takes a label file or the names."""
-        if not self._is_label_file(path):
+        """Takes a label file, the names, or what may be a list of files."""
+        limit = self.annotation_limit(path)
+        if limit == _MAX_LIST_BYTES:
+            self._take_list(path, data)
+            return
+        if limit == _MAX_NAMES_BYTES:
             self._take_names(path, data)
             return
         try:
@@ -72,26 +91,68 @@ class Yolo:
 
     def lose(self, path: str, problem: str) -> None:
         """A label file's picture is a bad item; without names nothing has a meaning."""
-        if not self._is_label_file(path):
+        limit = self.annotation_limit(path)
+        if limit == _MAX_LIST_BYTES:
+            self._lists[path] = f"cannot be read: {problem}"
+            return
+        if limit == _MAX_NAMES_BYTES:
             raise Failure("InputInvalid", f"`{shown(path)}` cannot be read: {problem}")
         self._lines[_key(path, _LABELS)] = f"{shown(path, 100)}: {problem}"
 
     def complete(self, folders: Collection[str], files: Iterable[str]) -> None:
-        """Knows the splits by the folders of pictures and labels."""
+        """Knows the splits by what data.yaml names, else by the folders of pictures and labels."""
         if not self._numbers:
             raise Failure(
                 "NoData", "there is no data.yaml with the classes' names: a list or a map `names`"
             )
         below = {folder for folder in folders if {_IMAGES, _LABELS} & set(folder.split("/"))}
         splits = {_split(folder) for folder in below}
-        self._has_splits = "train" in splits and len(splits - {None}) > 1
+        by_name = "train" in splits and len(splits - {None}) > 1
+        self._places = self._divided(folders, files, by_name)
+        self._lists.clear()
+        self._unseen = {path for path in self._places if path not in folders and path}
+        named = set(self._places.values())
+        self._has_splits = by_name or len(named) > 1
+
+    def _divided(self, folders: Collection[str], files: Iterable[str], by_name: bool) -> Places:
+        """What the files of names agree on.
+
+        One that cannot be followed matters only where the folders' own names say nothing.
+        """
+        found: list[tuple[str, Places]] = []
+        problems: list[Failure] = []
+        known = frozenset(files) if any(each.names_lists for each in self._divisions) else ()
+        for division in sorted(self._divisions):
+            try:
+                places = division.places(folders, self._lists, known)
+            except Failure as problem:
+                problems.append(problem)
+                continue
+            if places:
+                found.append((division.file, places))
+        if not found:
+            if problems and not by_name:
+                raise problems[0]
+            return {}
+        (first, places), *others = found
+        for file, other in others:
+            if other != places:
+                raise Failure(
+                    "InputInvalid",
+                    f"`{shown(first, 80)}` and `{shown(file, 80)}` name other folders: keep one",
+                )
+        return places
+
+    def _split_of(self, path: str) -> Split | None:
+        return split_at(self._places, path) or _split(path.rpartition("/")[0])
 
     def role(self, path: str) -> Role:
-        """Items lie in a folder `images`, or below one."""
+        """Items lie in a folder `images`, or below one; where data.yaml names folders, in those."""
+        self._unseen.discard(path)
         if _IMAGES not in path.split("/")[:-1]:
             return "stray"
         self._seen.add(_key(path, _IMAGES))
-        return "item"
+        return "unlisted" if self._places and self._split_of(path) is None else "item"
 
     def labels(self, path: str, width: int, height: int) -> Labels:
         """What the lines of the picture's label file say."""
@@ -101,17 +162,22 @@ class Yolo:
         rows = (found[at : at + 5] for at in range(0, len(found), 5))
         boxes = [self._box(row, number, width, height) for number, row in enumerate(rows, 1)]
         packed, clipped = fitted(boxes, width, height)
-        split = _split(path.rpartition("/")[0]) if self._has_splits else None
+        split = self._split_of(path) if self._has_splits else None
         return Labels(self._concepts.shown_by(packed), split, packed, clipped)
 
     def leftovers(self) -> Iterator[BadItem]:
-        """Label files without a picture."""
+        """Label files without a picture, and listed pictures that are not there."""
+        for path in sorted(self._unseen):
+            yield BadItem(path, "a list that data.yaml names has it, but it is not there")
         for key in self._lines:
             if key not in self._seen:
                 yield BadItem(f"{key}.txt", "it has no picture of its name: add it, or remove this")
 
-    def _is_label_file(self, path: str) -> bool:
-        return self.annotation_limit(path) == _MAX_LABELS_BYTES
+    def _take_list(self, path: str, data: bytes) -> None:
+        """Kept until it is known whether a data.yaml names it."""
+        self._lists_bytes += len(data)
+        is_fitting = self._lists_bytes <= _MAX_LIST_BYTES
+        self._lists[path] = data if is_fitting else f"lists of more than {_MAX_LIST_BYTES} bytes"
 
     def _take_names(self, path: str, data: bytes) -> None:
         if path.casefold().endswith(".txt"):
@@ -120,9 +186,11 @@ class Yolo:
             if self._names_file.casefold().endswith((".yaml", ".yml")):
                 return
         else:
-            names = _yaml_names(path, data)
+            document = _document(path, data)
+            names = _yaml_names(path, document)
             if names is None:
                 return
+            self._divisions.append(read_division(path, document))
         numbers = [self._concepts.number(name) for name in names]
         both_yaml = not self._names_file.casefold().endswith(".txt")
         if self._names_file and both_yaml and numbers != self._numbers:
@@ -217,8 +285,7 @@ def _row(what: str, words: list[str]) -> list[float]:
     return row
 
 
-def _yaml_names(path: str, data: bytes) -> list[str] | None:
-    """The names of the classes in the order of their numbers; None where the file has none."""
+def _document(path: str, data: bytes) -> dict[Any, Any]:
     try:
         # Without any types: the classes `no` and `1` are named so.
         document = yaml.load(data, Loader=yaml.BaseLoader)
@@ -227,7 +294,12 @@ def _yaml_names(path: str, data: bytes) -> list[str] | None:
         raise Failure(
             "InputInvalid", f"`{shown(path)}` is not readable as YAML: {detail}"
         ) from error
-    names = document.get("names") if isinstance(document, dict) else None
+    return document if isinstance(document, dict) else {}
+
+
+def _yaml_names(path: str, document: dict[Any, Any]) -> list[str] | None:
+    """The names of the classes in the order of their numbers; None where the file has none."""
+    names = document.get("names")
     if names is None:
         return None
     if isinstance(names, dict):

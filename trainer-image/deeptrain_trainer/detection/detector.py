@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..baseweights import base_tensors, is_pretrained, load_base_into
+from ..baseweights import is_pretrained, load_base_into
 from ..models import BasedModel, seed_initialisation
 from ..models.efficientnet_lite0 import EfficientNetLite0Maps
 from ..models.resnet import ResNet50Maps
@@ -108,9 +108,9 @@ def build_detector(run: TrainRun, check_stop: Callable[[], None] = lambda: None)
     seed_initialisation(run.seed)
     model = build_for(run.template, hyperparameters.image_size, concepts, regressors)
     base, head = model.base, model.head
-    load_base_into(base, run.base, check_stop)
-    if run.base.id in ("model", "http"):
-        _load_head(head, base_tensors(run.base, check_stop), regressors)
+    model.base_loaded, _ = load_base_into(
+        base, run.base, check_stop, _of_any_concepts(head, regressors)
+    )
     pretrained = is_pretrained(run.base)
     model.settle_base(is_pretrained=pretrained, multiplier=hyperparameters.base_gradient_multiplier)
     if pretrained and isinstance(base, ResNet50Maps):
@@ -118,15 +118,11 @@ def build_detector(run: TrainRun, check_stop: Callable[[], None] = lambda: None)
     return model
 
 
-def _load_head(head: nn.Module, given: dict[str, Tensor], regressors: int) -> None:
-    """Of a whole detector, what fits by name and shape; but not what is of its own concepts."""
-    own = head.state_dict()
+def _of_any_concepts(head: nn.Module, regressors: int) -> dict[str, Tensor]:
+    """The head's tensors that do not depend on the concepts, by their names in a whole detector."""
     new = ("concept_output", "box_output") if regressors > 1 else ("concept_output",)
-    matching = {
-        name: given[f"head.{name}"]
-        for name, tensor in own.items()
-        if f"head.{name}" in given
-        and given[f"head.{name}"].shape == tensor.shape
-        and not any(part in name for part in new)
+    return {
+        f"head.{name}": tensor
+        for name, tensor in head.state_dict().items()
+        if not any(part in name for part in new)
     }
-    head.load_state_dict({**own, **matching})

@@ -3,10 +3,12 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from PIL import Image, ImageDraw
 
+from ..metrics import worst_by, worst_first
 from .document import rows_document
 from .picture import png
 from .sheet import FAINT, INK, MARGIN, draw_heading, heading_height
@@ -15,7 +17,7 @@ from .text import face, fit, label
 Row = Mapping[str, Any]
 
 MOST_ROWS = 50
-_NAME_WIDTH, _COLUMN, _ROW_HEIGHT, _TEXT = 220, 96, 22, 13
+_NAME_WIDTH, _COLUMN, _ROW_HEIGHT, _TEXT, _GAP = 220, 96, 22, 13, 18
 # What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -27,11 +29,6 @@ def concept_files(rows: Sequence[Row], title: str) -> dict[str, bytes]:
         "evaluation/concepts.csv": _csv(rows),
         "evaluation/concepts.png": png(_table(rows, title)),
     }
-
-
-def worst_first(rows: Sequence[Row]) -> list[int]:
-    """Places of the rows by rising average precision; those without any come last."""
-    return sorted(range(len(rows)), key=lambda i: ("ap" not in rows[i], rows[i].get("ap", 0), i))
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
@@ -54,15 +51,18 @@ def _csv(rows: Sequence[Row]) -> bytes:
 
 def _table(rows: Sequence[Row], title: str) -> Image.Image:
     columns, shown = _columns(rows), worst_first(rows)[:MOST_ROWS]
-    note = "Lowest average precision first."
+    of_videos = " of videos" if worst_by(rows) == "video_ap" else ""
+    note = f"Lowest average precision{of_videos} first."
     if len(shown) < len(rows):
         note += f" The first {len(shown)} of {len(rows):,} concepts; all are in concepts.csv."
     top = heading_height(note)
-    width = max(2 * MARGIN + _NAME_WIDTH + _COLUMN * len(columns), 560)
+    font = face(_TEXT)
+    widths = [max(_COLUMN, round(font.getlength(column)) + _GAP) for column in columns]
+    width = max(2 * MARGIN + _NAME_WIDTH + sum(widths), 560)
     canvas = Image.new("RGB", (width, top + (len(shown) + 1) * _ROW_HEIGHT + MARGIN), "white")
     draw_heading(canvas, title, note)
-    draw, font = ImageDraw.Draw(canvas), face(_TEXT)
-    rights = [MARGIN + _NAME_WIDTH + _COLUMN * (k + 1) - 8 for k in range(len(columns))]
+    draw = ImageDraw.Draw(canvas)
+    rights = [MARGIN + _NAME_WIDTH + end - 8 for end in accumulate(widths)]
     for right, column in zip(rights, columns, strict=True):
         draw.text((right, top + _ROW_HEIGHT // 2), column, FAINT, font, anchor="rm")
     for line, place in enumerate(shown):

@@ -61,6 +61,8 @@ class BasedModel(nn.Module):
         # Frozen statistics: a small set of images would spoil those that the base was trained with.
         self.base_statistics_frozen = False
         self.base_frozen = False
+        # How many of the model's tensors began as the base's; None where the base is no part of the model.
+        self.base_loaded: int | None = None
 
     def train(self, mode: bool = True) -> "BasedModel":
         """Training mode, but a frozen base, or its batch-norm with frozen statistics, stays in evaluation mode."""
@@ -79,6 +81,14 @@ class BasedModel(nn.Module):
         self.base_frozen = multiplier == 0
         if self.base_frozen:
             self.base.requires_grad_(False)
+
+    def base_counts(self) -> dict[str, dict[str, int]]:
+        """`base` of a report and a record: how many tensors began as the base's, and how many are new."""
+        if self.base_loaded is None:
+            return {}
+        return {
+            "base": {"loaded": self.base_loaded, "new": len(self.state_dict()) - self.base_loaded}
+        }
 
 
 class Classifier(BasedModel):

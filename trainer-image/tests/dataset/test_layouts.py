@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrain_trainer.dataset.coco import Coco
+from deeptrain_trainer.dataset.division import read_division
 from deeptrain_trainer.dataset.layout import InvalidLabelsError, Layout
 from deeptrain_trainer.dataset.layouts import layout_of
 from deeptrain_trainer.dataset.voc import Voc
@@ -83,6 +85,44 @@ def test_any_voc_file(name: object, edges: list[object], difficult: str) -> None
 def test_any_yolo_file(rows: list[list[object]]) -> None:
     lines = "\n".join(" ".join(str(value) for value in row) for row in rows)
     judged(Yolo(), {"data.yaml": b"names: [a, b]", "labels/a.txt": lines.encode()})
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+texts = st.one_of(
+    st.sampled_from(["a.txt", "images/a.png", "./images/a.png"]),
+    st.text(max_size=30),
+    st.lists(
+        st.sampled_from(["..", ".", "", "images", "a", "b", "c:", "~", "a\\b"]), max_size=6
+    ).map("/".join),
+)
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["path", "train", "val", "test"]),
+        st.one_of(texts, st.lists(texts, max_size=3), st.lists(st.lists(texts, max_size=1))),
+    ),
+    st.sampled_from(["data.yaml", "set/data.yaml"]),
+    st.one_of(st.binary(max_size=40), st.lists(texts).map("\n".join).map(_utf8)),
+)
+def test_any_division_leads_to_folders_of_the_source(
+    document: dict[str, Any], file: str, lines: bytes
+) -> None:
+    folders = {"images", "images/a", "images/b", "set", "set/images"}
+    files = {"images/a.png", "images/a/a.png"}
+    try:
+        places = read_division(file, document).places(folders, {"a.txt": lines}, files)
+    except Failure as failure:
+        assert failure.reason == "InputInvalid" and len(failure.message) < 400
+        assert failure.message.isprintable()
+        return
+    for place in places.keys() - {"", *folders}:
+        assert not place.startswith("/") and ".." not in place.split("/")
+    assert not places or "train" in places.values()
 
 
 @pytest.mark.parametrize(

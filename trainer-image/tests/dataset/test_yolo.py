@@ -1,5 +1,6 @@
 """The format `yolo`."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,194 @@ def test_names_that_cannot_be_used_are_told(place: Place, names: bytes, named: s
 def test_without_names_there_is_nothing(place: Place) -> None:
     failure = place.failure(source() | {"data.yaml": b"nc: 3"})
     assert (failure.reason, "names" in failure.message) == ("NoData", True)
+
+
+def divided(yaml: str, folders: dict[str, range]) -> dict[str, bytes]:
+    """Pictures in `images` and labels in `labels` of the folders; none is named after a split."""
+    files = {"data.yaml": f"names: [dog, cat]\n{yaml}".encode()}
+    for folder, numbers in folders.items():
+        files |= pairs(f"images/{folder}", f"labels/{folder}", numbers)
+    return files
+
+
+YEARS = {"a2016": range(8), "a2017": range(8, 11), "a2018": range(11, 13)}
+NAMED = {"train": 8, "validation": 3, "test": 2}
+
+
+@pytest.mark.parametrize(
+    "yaml",
+    [
+        "train: images/a2016\nval: images/a2017\ntest: images/a2018",
+        "train: ./images/a2016/\nvalid: images/x/../a2017\ntest: [images/a2018]",
+        # The path is one of its author's machine; Roboflow writes `../` in a file at the root.
+        "path: /content/photos\ntrain: ../images/a2016\nval: ../images/a2017\ntest: ../images/a2018",
+        "path: images\ntrain: a2016\nval: a2017\ntest: a2018",
+        "path: ../..\ntrain: images/a2016\nval: images/a2017\ntest: images/a2018",
+        # A folder within another one has its own split; what is named again stays with the first.
+        "train: images\nval: images/a2017\ntest: [images/a2018, images/a2017]",
+    ],
+)
+def test_data_yaml_names_the_folders_of_the_splits(place: Place, yaml: str) -> None:
+    assert place.run_folder(divided(yaml, YEARS))["items"] == NAMED
+
+
+def test_paths_are_relative_to_the_file(place: Place) -> None:
+    yaml = "train: images/a2016\nval: images/a2017\ntest: images/a2018"
+    files = {f"set/{path}": data for path, data in divided(yaml, YEARS).items()}
+    assert place.run_archive(tar_of(files))["items"] == NAMED
+
+
+def test_what_data_yaml_says_goes_before_the_names_of_folders(place: Place) -> None:
+    folders = {"train": range(8), "test": range(8, 11)}
+    yaml = "train: images/train\nval: images/test"
+    items = place.run_folder(divided(yaml, folders))["items"]
+    assert items == {"train": 8, "validation": 3, "test": 0}
+
+
+def test_pictures_of_no_named_folder_are_left_out(place: Place) -> None:
+    record = place.run_folder(divided("train: images/a2016\nval: images/a2017", YEARS))
+    assert record["items"] == {"train": 8, "validation": 3, "test": 0} and record["invalid"] == 0
+
+
+@pytest.mark.parametrize(
+    "yaml",
+    [
+        "train: images/a2016\nval: images/elsewhere\ntest: ../test/images",
+        "train: images/a2016\nval: images/a2016",
+        "train: images/a2016\nval:\ntest: null",
+    ],
+)
+def test_one_named_folder_is_divided_by_ratio(place: Place, yaml: str) -> None:
+    items = place.run_folder(divided(yaml, YEARS | {"a2016": range(20)}))["items"]
+    assert sum(items.values()) == 20 and items["validation"] > 0
+
+
+HOSTILE = [
+    ("/etc", "leads out of the dataset"),
+    ("../../../etc/passwd", "leads out of the dataset"),
+    ("images/../../../etc", "leads out of the dataset"),
+    ("C:/photos", "leads out of the dataset"),
+    ("https://example.org/photos", "leads out of the dataset"),
+    ("file:///etc", "leads out of the dataset"),
+    ("..\\..\\etc.txt", "leads out of the dataset"),
+    ("/etc/passwd.txt", "leads out of the dataset"),
+    ("images\\a2016", "leads out of the dataset"),
+]
+
+
+@pytest.mark.parametrize(("path", "named"), HOSTILE)
+@pytest.mark.parametrize("key", ["train", "val", "test"])
+def test_paths_that_lead_elsewhere_are_refused(
+    place: Place, key: str, path: str, named: str
+) -> None:
+    entries = {"train": "images/a2016", "val": "images/a2017", key: path}
+    yaml = "".join(f"{name}: {value}\n" for name, value in entries.items())
+    failure = place.failure(divided(yaml, YEARS))
+    assert failure.reason == "InputInvalid"
+    assert (
+        "`data.yaml`" in failure.message
+        and named in failure.message
+        and "\n" not in failure.message
+    )
+
+
+@pytest.mark.parametrize(("path", "_named"), HOSTILE)
+def test_where_the_folders_say_it_themselves_such_a_path_does_no_harm(
+    place: Place, path: str, _named: str
+) -> None:
+    folders = {"train": range(8), "val": range(8, 11), "test": range(11, 13)}
+    record = place.run_folder(divided(f"train: {path}\nval: images/val", folders))
+    assert record["items"] == NAMED
+
+
+@pytest.mark.parametrize(
+    ("yaml", "named"),
+    [
+        ("train: {a: b}", "train is neither a path nor a list of paths"),
+        ("val: [[a]]", "val is neither a path nor a list of paths"),
+        ("train: images/gone\nval: images/a2017", "train is not there"),
+    ],
+)
+def test_what_is_wrong_with_a_division_is_told(place: Place, yaml: str, named: str) -> None:
+    failure = place.failure(divided(yaml, YEARS))
+    assert failure.reason == "InputInvalid" and named in failure.message
+
+
+def test_two_files_must_name_the_same_folders(place: Place) -> None:
+    files = divided("train: images/a2016\nval: images/a2017", YEARS)
+    other = files["data.yaml"].replace(b"a2017", b"a2018")
+    failure = place.failure(files | {"other.yaml": other})
+    assert "`data.yaml` and `other.yaml` name other folders" in failure.message
+    # One that cannot be followed does not count beside one that can.
+    lost = files["data.yaml"].replace(b"images/", b"/kaggle/images/")
+    assert place.run_folder(files | {"other.yaml": lost})["items"]["validation"] == 3
+
+
+def listing(*lines: str) -> bytes:
+    return "\n".join(lines).encode()
+
+
+LISTED = "train: train.txt\nval: lists/val.txt\ntest: gone.txt"
+
+
+def test_data_yaml_may_name_lists_of_files(place: Place) -> None:
+    """Relative to the list, or to `path`; a blank line and what no list has are left out."""
+    files = divided(f"path: .\n{LISTED}", {"all": range(13)}) | {
+        "train.txt": listing(*(f"./images/all/{n}.png" for n in range(8)), "", ""),
+        "lists/val.txt": listing(
+            "../images/all/8.png", "images/all/9.png", " images/all/10.png\r", "images/all/0.png"
+        ),
+        "README.txt": b"\xff\x00",
+    }
+    record = place.run_archive(tar_of(files))
+    assert record["items"] == {"train": 8, "validation": 3, "test": 0} and record["invalid"] == 0
+
+
+def test_listed_files_that_are_not_there_are_told(place: Place) -> None:
+    files = divided("train: train.txt\nval: val.txt", {"all": range(8)}) | {
+        "train.txt": listing(*(f"images/all/{n}.png" for n in range(6)), "images/all/lost.png"),
+        "val.txt": listing("images/all/6.png", "images/all/7.png"),
+    }
+    record = place.run_folder(files, invalidPercent=20)
+    assert record["items"] == {"train": 6, "validation": 2, "test": 0} and record["invalid"] == 1
+    (bad,) = place.reporter.report["badItems"]
+    assert bad["path"] == "images/all/lost.png" and "not there" in bad["problem"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "named"),
+    [
+        (
+            listing("images/all/0.png", "/etc/passwd"),
+            "`train.txt`: line 2: `/etc/passwd` leads out",
+        ),
+        (listing("../../images/all/0.png"), "`train.txt`: line 1: .* leads out"),
+        (listing("C:/images/all/0.png"), "leads out"),
+        (listing("data/0.png", "data/1.png"), "`train.txt`: none of its 2 files is there"),
+        (b"\xff\xfe\x00", "`train.txt`: is no text file"),
+    ],
+)
+def test_lists_that_cannot_be_followed_are_refused(place: Place, lines: bytes, named: str) -> None:
+    files = divided("train: train.txt\nval: images/all", {"all": range(8)})
+    failure = place.failure(files | {"train.txt": lines})
+    assert failure.reason == "InputInvalid" and re.search(named, failure.message)
+    # Where the folders' own names say it, such a list does no harm.
+    whole = divided("train: train.txt", {"train": range(8), "val": range(8, 11)})
+    assert place.run_archive(tar_of(whole | {"train.txt": lines}))["items"]["validation"] == 3
+
+
+def test_lists_that_are_too_long_are_refused_only_where_they_are_named(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deeptrain_trainer.dataset.yolo._MAX_LIST_BYTES", 1000)
+    files = divided("train: train.txt\nval: images/all", {"all": range(8)})
+    long = {"train.txt": b"images/all/0.png\n" * 100}
+    assert "1700 bytes are more than 1000" in place.failure(files | long).message
+    files["data.yaml"] = NAMES
+    files |= {f"{n}.txt": b"x" * 999 for n in range(3)}
+    assert sum(place.run_archive(tar_of(files | long))["items"].values()) == 8
+
+
+def test_a_label_file_among_the_pictures_is_told(place: Place) -> None:
+    record = place.run_folder(source() | {"images/note.txt": DOG.encode()}, invalidPercent=20)
+    assert record["invalid"] == 1

@@ -1,7 +1,9 @@
 """The detector from end to end, on pictures of shapes; and what its hyperparameters do."""
 
+import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ import pytest
 import torch
 from conftest import Recorder, Unwritten
 from contract import assert_event, assert_record
-from stored import coloured, store, store_boxed
+from safetensors.torch import load, save
+from stored import INPUTS_HASH, coloured, store, store_boxed
 
+from deeptrain_trainer.artifact import inspect
 from deeptrain_trainer.dataset.image import decode_rgb
 from deeptrain_trainer.dataset.store import StoredDataset
 from deeptrain_trainer.detection.detector import ARCHITECTURES
@@ -21,11 +25,12 @@ from deeptrain_trainer.engine import Training, run_training, train_step
 from deeptrain_trainer.failure import Failure
 from deeptrain_trainer.preprocess import open_session
 from deeptrain_trainer.run import train_run as typed
-from deeptrain_trainer.train import prepare, train
+from deeptrain_trainer.train import prepare, resume, train
 
 from .shapes import CONCEPTS, detector_run, pictures, stored_shapes
 
 Prepared = Callable[..., Training]
+Weights = dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
@@ -238,14 +243,100 @@ def test_ignored_boxes_reach_loss_and_evaluation_as_ignored(tmp_path: Path) -> N
     assert int((batch.ignored & (batch.concepts >= 0)).sum()) == sum(flags)
 
 
-def test_a_detector_is_the_base_of_another(
-    published: tuple[Path, dict[str, Any], Recorder], prepared: Prepared
-) -> None:
-    artifact, record, _ = published
-    base = {"id": "model", "digest": record["artifact"]["digest"], "path": str(artifact)}
-    from safetensors.torch import load_file
+def whole_detector(artifact: Path, kind: str, folder: Path) -> tuple[dict[str, Any], Weights]:
+    """The base of a run file that is this artifact, or the file of its weights by an address; and its tensors."""
+    content = (artifact / "weights.safetensors").read_bytes()
+    manifest = (artifact / "manifest.json").read_bytes()
+    if kind == "model":
+        digest = hashlib.sha256(manifest).hexdigest()
+        base = {"id": "model", "digest": f"sha256:{digest}", "path": str(artifact)}
+    else:
+        base = kept(content, folder)
+    return base, load(content)
 
-    weights = load_file(artifact / "weights.safetensors")
-    model = prepared(base=base).model.state_dict()
-    new = {name for name in model if not torch.equal(model[name], weights[name])}
-    assert new == {"head.head.concept_output.weight", "head.head.concept_output.bias"}
+
+def kept(content: bytes, folder: Path) -> dict[str, Any]:
+    """A base by its address that was fetched before."""
+    digest = hashlib.sha256(content).hexdigest()
+    (folder / f"{digest}.safetensors").write_bytes(content)
+    return {
+        "id": "http",
+        "digest": f"sha256:{digest}",
+        "url": "http://127.0.0.1:1/detector.safetensors",
+        "path": str(folder),
+        "denyPrivateSources": False,
+    }
+
+
+CONCEPT_OUTPUT = {"head.head.concept_output.weight", "head.head.concept_output.bias"}
+BOX_OUTPUT = {"head.head.box_output.weight", "head.head.box_output.bias"}
+
+
+@pytest.mark.parametrize("kind", ["model", "http"])
+@pytest.mark.parametrize(
+    ("changes", "new"),
+    [
+        ({}, CONCEPT_OUTPUT),
+        ({"concepts": ["square"]}, CONCEPT_OUTPUT),
+        ({"use_perclass_regression": True}, CONCEPT_OUTPUT | BOX_OUTPUT),
+    ],
+)
+def test_a_detector_is_the_base_of_another(
+    published: tuple[Path, dict[str, Any], Recorder],
+    prepared: Prepared,
+    tmp_path: Path,
+    kind: str,
+    changes: dict[str, Any],
+    new: set[str],
+) -> None:
+    base, weights = whole_detector(published[0], kind, tmp_path)
+    t = prepared(base=base, **changes)
+    model = t.model.state_dict()
+    assert {name for name in model if not same(model[name], weights[name])} == new
+    counts = {"loaded": len(model) - len(new), "new": len(new)}
+    assert t.model.base_counts() == {"base": counts}
+    recorder = Recorder()
+    resume(replace(t, reporter=recorder))
+    assert_event(recorder.events[0])
+    assert recorder.of("started")[0]["base"] == counts
+
+
+def same(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    return ours.shape == theirs.shape and torch.equal(ours, theirs)
+
+
+def test_a_detector_of_another_head_gives_its_backbone(
+    published: tuple[Path, dict[str, Any], Recorder], prepared: Prepared, tmp_path: Path
+) -> None:
+    base, weights = whole_detector(published[0], "http", tmp_path)
+    t = prepared(base=base, template="visual-detector/ssdlite-efficientnet-lite0")
+    model = t.model.state_dict()
+    backbone = {name for name in model if name.startswith("base.")}
+    assert all(torch.equal(model[name], weights[name]) for name in backbone)
+    counts = {"loaded": len(backbone), "new": len(model) - len(backbone)}
+    assert t.model.base_counts() == {"base": counts}
+
+
+def test_what_begins_as_its_base_is_counted_in_report_record_and_manifest(
+    published: tuple[Path, dict[str, Any], Recorder],
+) -> None:
+    artifact, record, recorder = published
+    weights = load((artifact / "weights.safetensors").read_bytes())
+    backbone = sum(name.startswith("base.") for name in weights)
+    counts = {"loaded": backbone, "new": len(weights) - backbone}
+    assert recorder.of("started")[0]["base"] == counts and record["base"] == counts
+    assert inspect(artifact.parent, INPUTS_HASH, []) == record
+
+
+def test_part_of_a_detector_and_one_that_is_damaged_are_no_base(
+    published: tuple[Path, dict[str, Any], Recorder], prepared: Prepared, tmp_path: Path
+) -> None:
+    weights = load((published[0] / "weights.safetensors").read_bytes())
+    heads = {name: value for name, value in weights.items() if name.startswith("head.")}
+    with pytest.raises(Failure, match="only 0 of the") as refused:
+        prepared(base=kept(save(heads), tmp_path))
+    assert refused.value.reason == "BaseIncompatible"
+    weights["head.head.box_output.bias"][0] = float("inf")
+    with pytest.raises(Failure, match=r"head\.head\.box_output\.bias .* not finite") as refused:
+        prepared(base=kept(save(weights), tmp_path))
+    assert refused.value.reason == "BaseIncompatible"

@@ -5,7 +5,8 @@ import io
 import json
 from typing import Any
 
-from deeptrain_trainer.figures.concepts import concept_files, worst_first
+from deeptrain_trainer.figures.concepts import concept_files
+from deeptrain_trainer.metrics import worst_first
 
 from .painted import pixels
 
@@ -40,3 +41,25 @@ def test_the_picture_is_bounded() -> None:
     assert len(files["evaluation/concepts.csv"].splitlines()) == 1001
     assert pixels(concept_files(many[:3], "few")["evaluation/concepts.png"]).shape[0] < 200
     assert concept_files(many, "many") == files
+
+
+def test_of_videos_the_metrics_stand_beside_those_of_frames_and_order_the_rows() -> None:
+    names = ("precision", "recall", "f1", "ap", "roc_auc", "support")
+    values = {"run": (0.25, 0.75), "walk": (0.5, 0.125), "jump": (0.125, None)}
+    rows: list[dict[str, Any]] = [
+        {"concept": concept, **dict.fromkeys(names, frames)}
+        | ({} if videos is None else {f"video_{name}": videos for name in names})
+        for concept, (frames, videos) in values.items()
+    ]
+    assert worst_first(rows) == [1, 0, 2]
+    files = concept_files(rows, "videos")
+    head = files["evaluation/concepts.csv"].decode().splitlines()[0].split(",")
+    assert head == ["concept", "support", *names[:-1], *(f"video_{name}" for name in names)]
+    # Twelve columns, the widest headings with room: none runs into its neighbour.
+    drawn = pixels(files["evaluation/concepts.png"])
+    few = pixels(
+        concept_files([{"concept": "run", **dict.fromkeys(names, 0.5)}], "t")[
+            "evaluation/concepts.png"
+        ]
+    )
+    assert drawn.shape[1] > few.shape[1] + 6 * 96
