@@ -64,17 +64,18 @@ describe("a controller", () => {
       return undefined;
     });
     for (let n = 0; n < 400; n += 1) controller.queue.add(`k${n}`);
-    let latestMs = 0;
-    let at = performance.now();
+    // Counted in runs: on a busy machine milliseconds pass in which nothing of ours works.
+    let mostRuns = 0;
+    let before = 0;
     const timer = setInterval(() => {
-      latestMs = Math.max(latestMs, performance.now() - at);
-      at = performance.now();
+      mostRuns = Math.max(mostRuns, runs.length - before);
+      before = runs.length;
     }, 5);
     controller.start();
     while (runs.length < 400) await new Promise((resolve) => setTimeout(resolve, 5));
     clearInterval(timer);
     await controller.stop();
-    expect(latestMs).toBeLessThan(200);
+    expect(Math.max(mostRuns, runs.length - before)).toBeLessThan(200);
   });
 
   it("does not spin when a reconcile asks to run again at once", async () => {
