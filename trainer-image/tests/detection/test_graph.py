@@ -9,7 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from deeptrain_trainer.detection.detector import Detector, build_for
+from deeptrain_trainer.detection.architectures import ARCHITECTURES
+from deeptrain_trainer.detection.detector import Detector
 from deeptrain_trainer.detection.graph import (
     Boxes,
     RunDetector,
@@ -32,7 +33,7 @@ def detector() -> Detector:
     """SSDLite with a set of regressors for each concept, and answers far from each other."""
     torch.manual_seed(0)
     template = "visual-detector/ssdlite-efficientnet-lite0"
-    model = build_for(template, SIZE, len(CONCEPTS), len(CONCEPTS))
+    model = ARCHITECTURES[template].build(SIZE, len(CONCEPTS), len(CONCEPTS))
     with torch.no_grad():
         for outputs in (model.head.concept_outputs, model.head.box_outputs):
             for predictor in outputs:

@@ -18,7 +18,7 @@ from stored import INPUTS_HASH, coloured, store, store_boxed
 from deeptrain_trainer.artifact import inspect
 from deeptrain_trainer.dataset.image import decode_rgb
 from deeptrain_trainer.dataset.store import StoredDataset
-from deeptrain_trainer.detection.detector import ARCHITECTURES
+from deeptrain_trainer.detection.architectures import ARCHITECTURES
 from deeptrain_trainer.detection.graph import exported_detector
 from deeptrain_trainer.detection.learner import DetectorLearner
 from deeptrain_trainer.engine import Training, run_training, train_step
