@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from ..models.fasterrcnn import POOLED_SIDE
-from .boxes import areas
+from .boxes import areas, at_least_single
 
 # Of the levels that boxes are cut out of.
 POOLED_STRIDES = (4, 8, 16, 32)
@@ -24,15 +24,15 @@ def level_of(boxes: Tensor) -> Tensor:
 
 
 def pooled(levels: Sequence[Tensor], boxes: Tensor, images: Tensor) -> Tensor:
-    """[R, channels, 7, 7] of boxes [R, 4], finite, in pixels, each in the image of that number, in single precision
-    at least. The boxes teach nothing by it.
+    """[R, channels, 7, 7] of boxes [R, 4], finite, in pixels, each in the image of that number; in single precision at
+    least. The boxes learn nothing by it.
     """
-    dtype = torch.promote_types(levels[0].dtype, torch.float32)
-    regions = torch.cat((images.unsqueeze(1).to(dtype), boxes.to(dtype)), 1)
+    maps = [at_least_single(level) for level in levels]
+    regions = torch.cat((images.unsqueeze(1), boxes), 1).to(maps[0].dtype)
+    squares = regions.new_empty(len(boxes), maps[0].shape[1], POOLED_SIDE, POOLED_SIDE)
     level = level_of(boxes)
-    rows = [torch.nonzero(level == number).flatten() for number in range(len(levels))]
-    parts = [
-        roi_align(features.to(dtype), regions[own], POOLED_SIDE, 1 / stride, SAMPLES, aligned=True)
-        for features, own, stride in zip(levels, rows, POOLED_STRIDES, strict=True)
-    ]
-    return torch.cat(parts).index_select(0, torch.cat(rows).argsort())
+    for number, (features, stride) in enumerate(zip(maps, POOLED_STRIDES, strict=True)):
+        rows = torch.nonzero(level == number).flatten()
+        part = roi_align(features, regions[rows], POOLED_SIDE, 1 / stride, SAMPLES, aligned=True)
+        squares.index_copy_(0, rows, part)
+    return squares

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models.fasterrcnn import FasterRCNN
-from .boxes import decode
+from .boxes import at_least_single, decode
 from .detector import Detector, Predicted
 from .pooling import pooled
 from .postprocess import strongest
@@ -54,10 +54,11 @@ class TwoStageDetector(Detector):
     def first(self, pixels: Tensor) -> tuple[list[Tensor], Tensor, Tensor, Tensor, Tensor]:
         """The first stage before suppression: levels, logits and deltas, and candidates for proposals."""
         levels, logits, deltas = self.head(self.base(pixels))
-        logits, deltas = logits.float(), deltas.float()
+        logits, deltas = at_least_single(logits), at_least_single(deltas)
         with torch.no_grad():
-            anchors, size = self.anchors.float(), self.image_size
-            boxes, scores = proposal_candidates(logits, deltas, anchors, self.level_sizes, size)
+            boxes, scores = proposal_candidates(
+                logits, deltas, self.anchors, self.level_sizes, self.image_size
+            )
         return levels, logits, deltas, boxes, scores
 
     def losses(
@@ -67,7 +68,7 @@ class TwoStageDetector(Detector):
         first = anchor_loss(predicted.logits, predicted.deltas, self.anchors, truth, chance)
         sample = sample_proposals(predicted.proposals, truth, chance)
         logits, deltas = self.head.boxes(pooled(predicted.levels, sample.boxes, sample.images))
-        return [first, proposal_loss(logits.float(), deltas.float(), sample)]
+        return [first, proposal_loss(at_least_single(logits), at_least_single(deltas), sample)]
 
     def candidates(self, predicted: Predicted) -> tuple[Tensor, Tensor, Tensor]:
         """Of all proposals."""
