@@ -36,13 +36,13 @@ def proposal_candidates(
     """Logits [N, A] and deltas [N, A, 4] of anchors [A, 4], so many at each level, to boxes [N, K, 4] and logits [N, K]
     of the best of each level. Boxes are finite and within the square, be the deltas finite or not.
     """
-    boxes, scores = [], []
-    parts = (values.split(list(levels), -2) for values in (deltas, anchors))
-    own = zip(logits.split(list(levels), 1), *parts, strict=True)
-    for level_logits, level_deltas, level_anchors in own:
-        best, place = level_logits.topk(min(MOST_OF_LEVEL, len(level_anchors)), dim=1)
-        chosen = level_deltas.gather(1, place.unsqueeze(-1).expand(-1, -1, 4))
-        box = decode(chosen, level_anchors[place]).clamp(0, size)
+    boxes, scores, start = [], [], 0
+    for count in levels:
+        own = slice(start, start + count)
+        start += count
+        best, place = logits[:, own].topk(min(MOST_OF_LEVEL, count), dim=1)
+        chosen = deltas[:, own].gather(1, place.unsqueeze(-1).expand(-1, -1, 4))
+        box = decode(chosen, anchors[own][place]).clamp(0, size)
         # False where a corner is not a number.
         is_box = ((box[..., 2:] - box[..., :2]) >= LEAST_SIDE).all(-1)
         boxes.append(torch.where(is_box.unsqueeze(-1), box, 0.0))
