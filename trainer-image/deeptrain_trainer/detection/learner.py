@@ -103,12 +103,13 @@ class DetectorLearner:
         """Of at most data.MOST_VALIDATION_ITEMS items."""
         device = self.device.torch_device
         found: list[PredictedBoxes] = []
-        sums: list[torch.Tensor] = []
+        sums: list[Tensor] = []
         for indices in self._batches(self.validation):
             pixels = torch.from_numpy(self.validation_pixels.batch(indices)).to(device)
             predicted = self.model(to_planes(pixels))
             given = self.model.candidates(predicted)
-            if not predicted.is_finite() or not given[1].isfinite().all():
+            scores = given[1]
+            if not predicted.is_finite() or not scores.isfinite().all():
                 raise FloatingPointError("scores are not finite")
             truth = self.validation.batch(indices).to(device)
             parts = self.model.losses(predicted, truth, torch.zeros(len(indices), device=device))

@@ -290,6 +290,16 @@ def test_the_losses_of_a_batch_are_those_of_its_images() -> None:
         assert total.item() == pytest.approx(sum(part[stage][0].item() for part in parts), rel=1e-5)
 
 
+def test_in_half_precision_only_products_are_rounded() -> None:
+    """As on GPUs: corners and losses are in single precision, or proposals would be off by pixels."""
+    exact = stepped_losses(slice(0, 3))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = stepped_losses(slice(0, 3))
+    for (total, number), (wanted, count) in zip(rounded, exact, strict=True):
+        assert number == count and total.dtype == torch.float32
+        assert total.item() == pytest.approx(wanted.item(), rel=0.02)
+
+
 @pytest.mark.parametrize(("size", "levels"), [(256, 5), (512, 5), (544, 6)])
 def test_the_largest_anchors_are_about_as_large_as_the_picture(size: int, levels: int) -> None:
     with torch.device("meta"):

@@ -140,20 +140,20 @@ def test_it_trains_with_one_set_of_regressors_or_one_for_each_concept(
     assert before["head.boxes.concept_output.weight"].shape == (len(CONCEPTS) + 1, 1024)
 
 
-@pytest.mark.parametrize("look", [2, 4, 6])
-def test_stopped_and_resumed_it_has_the_same_bits(prepared: Prepared, look: int) -> None:
+def test_stopped_and_resumed_it_has_the_same_bits(prepared: Prepared) -> None:
     whole = prepared(**SHORT)
     run_training(whole)
-    stopped = prepared(**SHORT)
-    stopped.check_stop = stopped.learner.check_stop = StopAt(look)  # type: ignore[attr-defined]
-    with pytest.raises(Stopped):
-        run_training(stopped)
-    assert isinstance(stopped.checkpoints, Unwritten) and stopped.checkpoints.newest is not None
-    resumed = prepared(**SHORT)
-    torch.manual_seed(look)
-    restore_state(resumed, stopped.checkpoints.newest)
-    run_training(resumed)
-    assert_same(whole, resumed)
+    for look in (2, 5):
+        stopped = prepared(**SHORT)
+        stopped.check_stop = stopped.learner.check_stop = StopAt(look)  # type: ignore[attr-defined]
+        with pytest.raises(Stopped):
+            run_training(stopped)
+        assert isinstance(stopped.checkpoints, Unwritten) and stopped.checkpoints.newest is not None
+        resumed = prepared(**SHORT)
+        torch.manual_seed(look)
+        restore_state(resumed, stopped.checkpoints.newest)
+        run_training(resumed)
+        assert_same(whole, resumed)
 
 
 def test_a_training_that_diverges_is_named(prepared: Prepared) -> None:
@@ -195,7 +195,7 @@ def test_which_proposals_teach_is_drawn_for_each_image_of_each_pass(prepared: Pr
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
     predicted = t.model(pixels)
     totals = {
-        float(t.learner.model.losses(predicted, truth, torch.full((4,), chance))[0][0])
+        t.learner.model.losses(predicted, truth, torch.full((4,), chance))[0][0].item()
         for chance in (0.25, 0.25, 0.75)
     }
     assert len(totals) == 2
