@@ -146,11 +146,11 @@ def test_the_base_is_the_backbone_alone_and_may_be_frozen(prepared: Prepared) ->
 def test_every_architecture_trains_with_regressors_for_each_concept(
     prepared: Prepared, template: str
 ) -> None:
-    small = {"template": template, "base": {"id": "none"}, "image_size": 64, "batch_size": 2}
+    small = {"template": template, "base": {"id": "none"}, "image_size": 96, "batch_size": 2}
     shared, each = (prepared(**small, use_perclass_regression=flag) for flag in (False, True))
     parameters = {}
     for t, sets in ((shared, 1), (each, len(CONCEPTS))):
-        predicted = t.model(torch.zeros(2, 3, 64, 64))
+        predicted = t.model(torch.zeros(2, 3, 96, 96))
         anchors = len(learner_of(t).model.anchors)
         if isinstance(t.model, TwoStageDetector):
             assert predicted.logits.shape == (2, anchors)
