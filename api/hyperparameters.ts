@@ -96,7 +96,7 @@ export const Hyperparameters = z
       .boolean()
       .optional()
       .describe(
-        "true: boxes are regressed for each concept by itself. false: once for all concepts. Default false. Refused where anchors x 4 x concepts is more than 8192 (9 anchors for retinanet, 6 for ssdlite). Detectors.",
+        "true: boxes are regressed for each concept by itself. false: once for all concepts. Default true for fasterrcnn, whose second stage regresses each proposal; false for the others. Refused where anchors x 4 x concepts is more than 8192 (9 anchors for retinanet, 6 for ssdlite; 1 for fasterrcnn, which takes every number of concepts). Detectors.",
       ),
     seed: z
       .int()

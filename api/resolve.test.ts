@@ -234,6 +234,9 @@ describe("resolved hyperparameters", () => {
     ["visual-classifier/vit-small", true, { lrate: 1e-3, base_gradient_multiplier: 0.05 }],
     ["visual-detector/retinanet-efficientnet-lite0", true, { lrate: 1.5e-3, batch_size: 16 }],
     ["visual-detector/retinanet-resnet50", false, { lrate: 0.01, image_size: 512 }],
+    ["visual-detector/retinanet-resnet50", true, { use_perclass_regression: false }],
+    ["visual-detector/fasterrcnn-resnet50", false, { lrate: 0.02, use_perclass_regression: true }],
+    ["visual-detector/fasterrcnn-resnet50", true, { base_gradient_multiplier: 1, batch_size: 16 }],
     ["visual-embedder/arcface-resnet50", false, { num_epochs: 30, init_epochs: 12 }],
     ["context-based-classifier/linear", true, { lrate: 0.1, num_epochs: 100, logreg: true }],
   ] as const)("%s, pretrained %s: the default table", (name, isPretrained, want) => {

@@ -60,7 +60,10 @@ export interface TemplateRevision {
   /** Absent where the type has no image_size. */
   imageSizes?: ImageSizes;
   maxBatchSize: number;
-  /** Of detectors: anchors at each cell of a feature map. */
+  /**
+   * Of detectors: the boxes that a set of regressors is for. Anchors at each cell of a feature map; of two stages 1, as
+   * the second regresses each proposal once.
+   */
   anchorsPerCell?: number;
   /** Where the base is trained already. */
   pretrained: Defaults;

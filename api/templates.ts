@@ -17,6 +17,7 @@ export const templateNames = [
   "visual-detector/retinanet-efficientnet-lite0",
   "visual-detector/ssdlite-efficientnet-lite0",
   "visual-detector/retinanet-resnet50",
+  "visual-detector/fasterrcnn-resnet50",
   "visual-embedder/arcface-efficientnet-lite0",
   "visual-embedder/arcface-resnet50",
   "context-based-classifier/linear",

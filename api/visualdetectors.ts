@@ -25,11 +25,19 @@ const adamw = (multiplier: number): Defaults => ({
   hyperparameters: hyperparameters(multiplier, 320),
 });
 
-/** The field's rate of 0.01 at 16 images. */
-const sgd: Defaults = {
+/** The field's rates at 16 images: 0.01 for one stage, 0.02 for two. */
+const sgd = (perItem: number): Defaults => ({
   optimizer: "SGD",
-  rate: { spelling: "per_item_lrate", value: 6.25e-4 },
+  rate: { spelling: "per_item_lrate", value: perItem },
   hyperparameters: hyperparameters(1, 512),
+});
+
+const oneStage = sgd(6.25e-4);
+const { hyperparameters: dense, ...twoStages } = sgd(1.25e-3);
+/** A proposal has one box for each concept, where a dense head has several anchors. */
+const fasterrcnn: Defaults = {
+  ...twoStages,
+  hyperparameters: { ...dense, use_perclass_regression: true },
 };
 
 const detector = (
@@ -66,5 +74,6 @@ export const visualDetectors = {
     adamw(0.2),
     adamw(1),
   ),
-  "visual-detector/retinanet-resnet50": detector("resnet50", ["none"], 9, sgd, sgd),
+  "visual-detector/retinanet-resnet50": detector("resnet50", ["none"], 9, oneStage, oneStage),
+  "visual-detector/fasterrcnn-resnet50": detector("resnet50", ["none"], 1, fasterrcnn, fasterrcnn),
 } as const;

@@ -8,6 +8,7 @@ import { at, model, readyDataset, report, version, withBoxes } from "./testing/g
 
 const retinanet = "visual-detector/retinanet-efficientnet-lite0";
 const ssdlite = "visual-detector/ssdlite-efficientnet-lite0";
+const fasterrcnn = "visual-detector/fasterrcnn-resnet50";
 const linear = "context-based-classifier/linear";
 const arcface = "visual-embedder/arcface-efficientnet-lite0";
 const resnet = "visual-classifier/resnet18";
@@ -113,6 +114,7 @@ describe("data that cannot train a template", () => {
 
   test.each<[string, ReturnType<typeof asking>, DatasetReport]>([
     ["as many regressors as there may be", asking(retinanet, perClass), withBoxes(named(227))],
+    ["regressors of a proposal, for every concept", asking(fasterrcnn), withBoxes(named(1000))],
     ["shared regressors of more concepts", asking(retinanet), withBoxes(named(300))],
     ["a detector of one concept", asking(ssdlite), withBoxes(report("a", { cat: 900 }))],
     ["a head on fewer items than a batch", asking(linear), report("a", { cat: 20, dog: 20 })],

@@ -47,17 +47,22 @@ def model_graph(model: Classifier, image_size: int, logreg: bool, concepts: list
 def pixels_graph(module: nn.Module, image_size: int, outputs: list[str]) -> ModelProto:
     """A module of `pixels` uint8 [N, S, S, 3] as ONNX, with a free batch size and the names of its outputs."""
     example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
+    return batched_graph(module, {"pixels": example}, outputs)
+
+
+def batched_graph(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) -> ModelProto:
+    """A module as ONNX, with a free batch size and the names of its outputs. `inputs` are examples of a batch of 2."""
     batch = torch.export.Dim("batch", min=1, max=_MOST_BATCH)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             module.cpu().eval(),
-            (example,),
+            tuple(inputs.values()),
             dynamo=True,
-            input_names=["pixels"],
+            input_names=list(inputs),
             output_names=outputs,
-            dynamic_shapes=({0: batch},),
+            dynamic_shapes=tuple({0: batch} for _ in inputs),
             opset_version=OPSET,
             external_data=False,
             verbose=False,

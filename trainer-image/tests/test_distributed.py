@@ -157,7 +157,16 @@ RUNS: dict[str, Json] = {
     "frozen base with dropout": LITE0 | {"base_gradient_multiplier": 0},
     "AdamW, clipping, softmax and stochastic depth": CONVNEXT,
 }
-DETECTOR = "a detector, whose processes see different numbers of boxes"
+DETECTORS: dict[str, Json] = {
+    "a detector, whose processes see different numbers of boxes": {},
+    "a detector of two stages, of which each samples": {
+        "template": "visual-detector/fasterrcnn-resnet50",
+        "base": {"id": "none"},
+        "use_perclass_regression": True,
+        "image_size": 64,
+        "batch_size": 4,
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +179,7 @@ def stepped(dataset: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
         for changes in RUNS.values()
     ]
     shapes = stored_shapes(folder, {"train": 24, "validation": 2})
-    runs.append(detector_run(shapes, folder, nodes=2))
+    runs += [detector_run(shapes, folder, nodes=2, **changes) for changes in DETECTORS.values()]
     (folder / "runs.json").write_text(json.dumps(runs))
     started = [
         subprocess.Popen([sys.executable, "-c", STEPPER, str(folder), *map(str, (nodes, i, STEPS))])
@@ -182,7 +191,7 @@ def stepped(dataset: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.parametrize(
-    "number", [pytest.param(n, id=name) for n, name in enumerate([*RUNS, DETECTOR])]
+    "number", [pytest.param(n, id=name) for n, name in enumerate([*RUNS, *DETECTORS])]
 )
 def test_two_processes_equal_one_at_the_same_batch(stepped: Path, number: int) -> None:
     alone, shared = (load_file(stepped / f"weights-{n}-{number}.safetensors") for n in (1, 2))

@@ -27,9 +27,14 @@ def octaves(first: float) -> tuple[float, ...]:
 
 
 def anchor_boxes(image_size: int, strides: Sequence[int], shapes: AnchorShapes) -> Tensor:
-    """Corners x_min, y_min, x_max, y_max in pixels, float [A, 4].
+    """The anchors of all levels, float [A, 4]."""
+    return torch.cat(anchor_levels(image_size, strides, shapes))
 
-    Ordered as the heads' outputs: by level, row, column, then anchor of the cell. They reach beyond the picture.
+
+def anchor_levels(image_size: int, strides: Sequence[int], shapes: AnchorShapes) -> list[Tensor]:
+    """Corners x_min, y_min, x_max, y_max in pixels, float [A_l, 4] of each level.
+
+    Ordered as the heads' outputs: by row, column, then anchor of the cell. They reach beyond the picture.
     """
     sizes = torch.tensor(
         [(side / sqrt(r), side * sqrt(r)) for side in shapes.sides for r in shapes.ratios]
@@ -42,4 +47,4 @@ def anchor_boxes(image_size: int, strides: Sequence[int], shapes: AnchorShapes) 
         middle = torch.stack((x, y), -1).view(-1, 1, 2)
         half = sizes * (stride / 2)
         levels.append(torch.cat((middle - half, middle + half), -1).view(-1, 4))
-    return torch.cat(levels)
+    return levels

@@ -25,6 +25,11 @@ def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
     return torch.cat((middle - half, middle + half), -1)
 
 
+def at_least_single(values: Tensor) -> Tensor:
+    """The same in single precision, where it was half: corners need more than that."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def areas(boxes: Tensor) -> Tensor:
     """[..., 4] to [...]."""
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])

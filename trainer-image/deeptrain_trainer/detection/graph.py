@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
+from onnx import ModelProto, TensorProto, checker, helper
 from torch import Tensor, nn
 
 from ..augment import to_planes
@@ -19,14 +19,15 @@ from ..export import pixels_graph, with_metadata
 from ..failure import Failure
 from ..preprocess import open_session
 from .detector import Detector
-from .losses import Predictions
 from .postprocess import (
     IOU_THRESHOLD,
     MOST_BOXES,
     NO_CONCEPT,
-    candidates,
     detections,
 )
+from .stagegraph import two_stage_graph
+from .suppression import Constants, chosen_constants, chosen_nodes, initializers
+from .twostage import TwoStageDetector
 
 # Boxes may differ by this share of the picture's side, scores by this much.
 PARITY_TOLERANCE = 1e-3
@@ -42,7 +43,8 @@ class _Candidates(nn.Module):
         self.model = model
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return candidates(self.model(to_planes(pixels)), self.model.anchors)
+        found: tuple[Tensor, Tensor, Tensor] = self.model.candidates(self.model(to_planes(pixels)))
+        return found
 
 
 def detector_graph(
@@ -54,7 +56,10 @@ def detector_graph(
     defaults, `score_threshold` and `iou_threshold` float [1]. Outputs: those of `Detections`.
     """
     outputs = ["candidate_pixels", "candidate_scores", "candidate_concepts"]
-    proto = pixels_graph(_Candidates(model), image_size, outputs)
+    if isinstance(model, TwoStageDetector):
+        proto = two_stage_graph(model, outputs)
+    else:
+        proto = pixels_graph(_Candidates(model), image_size, outputs)
     _append_suppression(proto, len(concepts), score_threshold)
     checker.check_model(proto)
     return with_metadata(proto, concepts=json.dumps(concepts, ensure_ascii=False))
@@ -62,23 +67,15 @@ def detector_graph(
 
 def _append_suppression(proto: ModelProto, concepts: int, score_threshold: float) -> None:
     """Puts non-maximum suppression behind the candidates, in place of the graph's outputs."""
-    constants: dict[str, NDArray[np.generic]] = {
+    own: Constants = {
         "score_threshold": np.array([score_threshold], np.float32),
         "iou_threshold": np.array([IOU_THRESHOLD], np.float32),
-        "nms.most": np.array([MOST_BOXES], np.int64),
         "nms.concepts": np.arange(concepts, dtype=np.int64).reshape(1, concepts, 1),
         "nms.concept_axis": np.array([1], np.int64),
-        "nms.last_axis": np.array([2], np.int64),
-        "nms.image_and_box": np.array([0, 2], np.int64),
-        "nms.none": np.array(-1, np.float32),
-        "nms.zero": np.array(0, np.float32),
         "nms.one": np.array(1, np.float32),
         "nms.no_concept": np.array(NO_CONCEPT, np.int64),
-        "nms.four": np.array([1, 1, 4], np.int64),
-        "nms.false": np.array(False),
-        "nms.true": np.array([True]),
-        "nms.padding": np.array([0, 0, 0, MOST_BOXES], np.int64),
     }
+    constants = own | chosen_constants("nms", MOST_BOXES, least=0, none=-1)
     node = helper.make_node
     nodes = [
         # From pixels of the square to shares of the original.
@@ -95,34 +92,15 @@ def _append_suppression(proto: ModelProto, concepts: int, score_threshold: float
             ["candidate_boxes", "nms.scores", "nms.most", "iou_threshold", "score_threshold"],
             ["nms.selected"],
         ),
-        # From a list of (image, concept, box) to a mask [N, K].
-        node("Gather", ["nms.selected", "nms.image_and_box"], ["nms.places"], axis=1),
-        node("Shape", ["nms.places"], ["nms.number"], start=0, end=1),
-        node("Expand", ["nms.true", "nms.number"], ["nms.marks"]),
-        node("Shape", ["candidate_scores"], ["nms.shape"]),
-        node("Expand", ["nms.false", "nms.shape"], ["nms.unmarked"]),
-        node("ScatterND", ["nms.unmarked", "nms.places", "nms.marks"], ["nms.kept"]),
-        node("Where", ["nms.kept", "candidate_scores", "nms.none"], ["nms.kept_scores"]),
-        # A detector may have fewer than 100 candidates.
-        node("Pad", ["nms.kept_scores", "nms.padding", "nms.none"], ["nms.padded_scores"]),
-        node("TopK", ["nms.padded_scores", "nms.most"], ["nms.best", "nms.order"], axis=1),
-        node("GreaterOrEqual", ["nms.best", "nms.zero"], ["nms.real"]),
+        *chosen_nodes("nms", "candidate_boxes", "candidate_scores", "boxes"),
         node("Where", ["nms.real", "nms.best", "nms.zero"], ["scores"]),
-        node("Cast", ["nms.real"], ["nms.ones"], to=TensorProto.INT64),
         node("ReduceSum", ["nms.ones", "nms.concept_axis"], ["count"], keepdims=0),
-        # Places beyond the candidates are not real; 0 is always a place.
-        node("Mul", ["nms.order", "nms.ones"], ["nms.chosen"]),
         node("GatherElements", ["candidate_concepts", "nms.chosen"], ["nms.concept"], axis=1),
         node("Where", ["nms.real", "nms.concept", "nms.no_concept"], ["concepts"]),
-        node("Unsqueeze", ["nms.chosen", "nms.last_axis"], ["nms.row"]),
-        node("Expand", ["nms.row", "nms.four"], ["nms.rows"]),
-        node("GatherElements", ["candidate_boxes", "nms.rows"], ["nms.boxes"], axis=1),
-        node("Unsqueeze", ["nms.real", "nms.last_axis"], ["nms.real_row"]),
-        node("Where", ["nms.real_row", "nms.boxes", "nms.zero"], ["boxes"]),
     ]
     graph = proto.graph
     graph.node.extend(nodes)
-    graph.initializer.extend(numpy_helper.from_array(v, name) for name, v in constants.items())
+    graph.initializer.extend(initializers(constants))
     info = helper.make_tensor_value_info
     n = graph.input[0].type.tensor_type.shape.dim[0].dim_param
     graph.input.append(info("box_transform", TensorProto.FLOAT, [n, 4]))
@@ -183,14 +161,14 @@ def detect(
 ) -> Boxes:
     """What the graph does, by PyTorch on the model's device. The model is in evaluation mode."""
     images = to_planes(torch.from_numpy(pixels).to(model.anchors.device))
-    return suppressed(model(images), model.anchors, transforms, threshold)
+    return suppressed(model.candidates(model(images)), transforms, threshold)
 
 
 def suppressed(
-    predicted: Predictions, anchors: Tensor, transforms: NDArray[np.float32], threshold: float
+    given: tuple[Tensor, Tensor, Tensor], transforms: NDArray[np.float32], threshold: float
 ) -> Boxes:
-    """What the graph makes of a detector's predictions, by PyTorch."""
-    boxes, scores, concepts = candidates(predicted, anchors)
+    """What the graph makes of a detector's candidates, by PyTorch."""
+    boxes, scores, concepts = given
     shares = (boxes * torch.from_numpy(transforms).to(boxes.device).unsqueeze(1)).clamp(0, 1)
     found = detections(shares, scores, concepts, threshold, IOU_THRESHOLD)
     columns = (found.boxes, found.scores, found.concepts, found.count)

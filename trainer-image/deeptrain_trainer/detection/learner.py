@@ -22,13 +22,12 @@ from ..order import batch_items, uniforms
 from ..pixels import Pixels
 from ..run import TrainRun
 from ..schedule import schedule_of
+from .architectures import ARCHITECTURES, build_detector
 from .augment import DRAWS, augment
 from .boxed import BoxedItems, boxed_items, check_boxes, concept_numbers
-from .detector import ARCHITECTURES, build_detector
 from .evaluator import DetectorMetrics, detector_metrics
 from .graph import Boxes, detect, detector_graph, exported_detector, parity, suppressed
 from .letterbox import Letterbox, letterbox_graph
-from .losses import detection_loss
 from .postprocess import EVALUATION_SCORE_THRESHOLD
 from .targets import Truth
 
@@ -77,47 +76,50 @@ class DetectorLearner:
         chosen, passes = batch_items(
             run.seed, step, run.hyperparameters.batch_size, len(self.boxed)
         )
-        draws = uniforms(run.seed, passes, chosen, DRAWS)
+        # The last one chooses what of an image teaches.
+        draws = uniforms(run.seed, passes, chosen, DRAWS + 1)
         inside, truth = self.boxed.inside(chosen), self.boxed.batch(chosen)
         return self.pixels.batch(chosen), inside, truth, draws
 
     def loss(self, batch: Batch) -> Tensor:
-        """Of augmented images, for each positive anchor."""
-        pixels, inside, truth, draws = batch
+        """Of augmented images, for each anchor or proposal that counts."""
+        pixels, inside, truth, drawn = batch
         device = self.device.torch_device
+        draws = torch.from_numpy(drawn).to(device)
         images, moved = augment(
             torch.from_numpy(pixels).to(device),
             torch.from_numpy(inside).to(device),
             truth.to(device),
-            torch.from_numpy(draws).to(device),
+            draws[:, :DRAWS],
             self.run.hyperparameters.average_horizontal_flips,
             self.architecture.crops,
         )
         with self.device.autocast():
-            predicted = self.model(images)
-        total, positives = detection_loss(predicted.float(), self.model.anchors, moved)
-        return total / normaliser(positives)
+            parts = self.model.losses(self.model(images), moved, draws[:, DRAWS])
+        return torch.stack([total / normaliser(number) for total, number in parts]).sum()
 
     @torch.no_grad()
     def validate(self) -> Validation:
         """Of at most data.MOST_VALIDATION_ITEMS items."""
-        device, anchors = self.device.torch_device, self.model.anchors
+        device = self.device.torch_device
         found: list[PredictedBoxes] = []
-        total, positives = 0.0, 0.0
+        sums: list[Tensor] = []
         for indices in self._batches(self.validation):
             pixels = torch.from_numpy(self.validation_pixels.batch(indices)).to(device)
-            predicted = self.model(to_planes(pixels)).float()
-            if not predicted.logits.isfinite().all() or not predicted.deltas.isfinite().all():
+            predicted = self.model(to_planes(pixels))
+            given = self.model.candidates(predicted)
+            scores = given[1]
+            if not predicted.is_finite() or not scores.isfinite().all():
                 raise FloatingPointError("scores are not finite")
-            loss, number = detection_loss(
-                predicted, anchors, self.validation.batch(indices).to(device)
-            )
-            total, positives = total + loss.item(), positives + number.item()
+            truth = self.validation.batch(indices).to(device)
+            parts = self.model.losses(predicted, truth, torch.zeros(len(indices), device=device))
+            sums.append(torch.tensor(parts, dtype=torch.float64))
             transforms = self.validation.transforms(indices)
-            boxes = suppressed(predicted, anchors, transforms, EVALUATION_SCORE_THRESHOLD)
+            boxes = suppressed(given, transforms, EVALUATION_SCORE_THRESHOLD)
             found += _in_pixels(boxes, self.validation.sides(indices))
         values = self._metrics(found, self.validation).values
-        return Validation(values, total / max(1.0, positives))
+        totals, numbers = torch.stack(sums).sum(0).unbind(1)
+        return Validation(values, (totals / numbers.clamp(min=1)).sum().item())
 
     def export(self) -> dict[str, bytes]:
         """`preprocess.onnx`, `model.onnx` and `parity.json`."""

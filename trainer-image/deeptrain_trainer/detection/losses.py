@@ -28,6 +28,10 @@ class Predictions:
         """The same in single precision."""
         return Predictions(self.logits.float(), self.deltas.float())
 
+    def is_finite(self) -> bool:
+        """Whether all of it is."""
+        return bool(self.logits.isfinite().all() and self.deltas.isfinite().all())
+
 
 def detection_loss(predicted: Predictions, anchors: Tensor, truth: Truth) -> tuple[Tensor, Tensor]:
     """The summed loss of the batch, and the number of its positive anchors, which may be 0, to divide it by.

@@ -35,17 +35,22 @@ class Detections:
 
 def candidates(predicted: Predictions, anchors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Boxes [N, K, 4] in pixels of the square, scores [N, K] falling, concepts [N, K], K at most MOST_CANDIDATES."""
-    scores = predicted.logits.float().sigmoid()
-    concepts = scores.shape[2]
-    wanted = min(MOST_CANDIDATES, anchors.shape[0] * concepts)
-    best, place = scores.flatten(1).topk(wanted, dim=1)
+    best, anchor, concept, deltas = strongest(
+        predicted.logits.float().sigmoid(), predicted.deltas.float()
+    )
+    return decode(deltas, anchors[anchor]), best, concept
+
+
+def strongest(scores: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of scores [N, A, C] and deltas [N, A, K, 4], K being 1 or C, the best (anchor, concept) pairs of each image:
+    scores falling, anchors, concepts, all [N, MOST_CANDIDATES] or fewer, and their deltas [N, ..., 4].
+    """
+    _, anchors, concepts = scores.shape
+    best, place = scores.flatten(1).topk(min(MOST_CANDIDATES, anchors * concepts), dim=1)
     anchor = place // concepts
-    concept = place - anchor * concepts
-    regressors = predicted.deltas.shape[2]
-    row = place if regressors > 1 else anchor
-    deltas = predicted.deltas.float().flatten(1, 2)
-    chosen = deltas.gather(1, row.unsqueeze(-1).expand(-1, -1, 4))
-    return decode(chosen, anchors[anchor]), best, concept
+    row = place if deltas.shape[2] > 1 else anchor
+    chosen = deltas.flatten(1, 2).gather(1, row.unsqueeze(-1).expand(-1, -1, 4))
+    return best, anchor, place - anchor * concepts, chosen
 
 
 def detections(

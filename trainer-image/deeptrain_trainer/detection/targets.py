@@ -7,8 +7,21 @@ from torch import Tensor
 
 from .boxes import areas, intersections, ious
 
-POSITIVE_IOU = 0.5
-NEGATIVE_IOU = 0.4
+
+@dataclass(frozen=True)
+class MatchRule:
+    """A box stands for the true box that it overlaps most, if by `positive`, and for background below `negative`.
+    `claims`: each true box has its best ones, however small their IoU, else small and thin objects would never be
+    learnt.
+    """
+
+    positive: float
+    negative: float
+    claims: bool
+
+
+# RetinaNet's (Lin et al. 2017).
+DENSE_RULE = MatchRule(0.5, 0.4, claims=True)
 # Share of an anchor within an ignored box from which on nothing is known about it.
 IGNORED_SHARE = 0.5
 # Boxes that all anchors of an image are compared with at once: 100 of them would take 500 MB at 1,024 pixels.
@@ -33,11 +46,11 @@ class Truth:
         return Truth(self.boxes.to(device), self.concepts.to(device), self.ignored.to(device))
 
 
-def match(anchors: Tensor, truth: Truth) -> Tensor:
+def match(anchors: Tensor, truth: Truth, rule: MatchRule = DENSE_RULE) -> Tensor:
     """int64 [N, A]: the number of the true box of its image, BACKGROUND, or UNKNOWN (no loss)."""
     return torch.stack(
         [
-            _match_image(anchors, boxes, concepts, ignored)
+            match_image(anchors, boxes, concepts, ignored, rule)
             for boxes, concepts, ignored in zip(
                 truth.boxes, truth.concepts, truth.ignored, strict=True
             )
@@ -45,23 +58,24 @@ def match(anchors: Tensor, truth: Truth) -> Tensor:
     )
 
 
-def _match_image(anchors: Tensor, boxes: Tensor, concepts: Tensor, ignored: Tensor) -> Tensor:
-    """RetinaNet's rule (Lin et al. 2017): the best box at IoU >= .5, background below .4; and each box has its
-    best anchors, however small their IoU, else small and thin objects would never be learnt.
-    """
+def match_image(
+    anchors: Tensor, boxes: Tensor, concepts: Tensor, ignored: Tensor, rule: MatchRule
+) -> Tensor:
+    """`match` for one image: its true boxes [M, 4], their concepts and whether they are ignored [M]. int64 [A]."""
     result = torch.full((len(anchors),), BACKGROUND, device=anchors.device)
     known = torch.nonzero((concepts >= 0) & ~ignored).flatten()
     if len(known):
         best, nearest, claim, nearest_claim = _best_boxes(anchors, boxes, known)
-        result = torch.where(best >= NEGATIVE_IOU, torch.full_like(result, UNKNOWN), result)
-        result = torch.where(best >= POSITIVE_IOU, nearest, result)
-        result = torch.where(claim > 0, nearest_claim, result)
+        result = torch.where(best >= rule.negative, torch.full_like(result, UNKNOWN), result)
+        result = torch.where(best >= rule.positive, nearest, result)
+        if rule.claims:
+            result = torch.where(claim > 0, nearest_claim, result)
     unknown = torch.nonzero((concepts >= 0) & ignored).flatten()
     if len(unknown):
         shared = anchors.new_zeros(len(anchors))
         for chunk in unknown.split(_BOXES_AT_ONCE):
             shared = torch.maximum(shared, intersections(anchors, boxes[chunk]).amax(1))
-        inside = shared / areas(anchors)
+        inside = shared / areas(anchors).clamp(min=1e-9)
         result = torch.where((inside >= IGNORED_SHARE) & (result < 0), UNKNOWN, result)
     return result
 

@@ -65,19 +65,23 @@ class ResNet50(_ResNet):
 class ResNet50Maps(ResNet50):
     """The maps of strides 8, 16 and 32 that detectors are built on, instead of averaged features."""
 
-    WIDTHS = (512, 1024, 2048)
+    WIDTHS: tuple[int, ...] = (512, 1024, 2048)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:  # type: ignore[override]
         """Maps [N, width, S / stride, S / stride]."""
         net = self.net
-        x = net.maxpool(net.relu(net.bn1(net.conv1(self.normalise(pixels)))))
-        maps = []
-        for stage in (net.layer2, net.layer3, net.layer4):
-            x = stage(net.layer1(x) if stage is net.layer2 else x)
-            maps.append(x)
-        return maps
+        maps = [net.maxpool(net.relu(net.bn1(net.conv1(self.normalise(pixels)))))]
+        for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
+            maps.append(stage(maps[-1]))
+        return maps[-len(self.WIDTHS) :]
 
     def freeze_stem(self) -> None:
         """Freezes the stem and the first stage: what they have learnt is the same for all pictures."""
         for module in (self.net.conv1, self.net.bn1, self.net.layer1):
             module.requires_grad_(False)
+
+
+class ResNet50FineMaps(ResNet50Maps):
+    """Those maps, and before them that of stride 4."""
+
+    WIDTHS = (256, *ResNet50Maps.WIDTHS)

@@ -18,9 +18,10 @@ from stored import INPUTS_HASH, coloured, store, store_boxed
 from deeptrain_trainer.artifact import inspect
 from deeptrain_trainer.dataset.image import decode_rgb
 from deeptrain_trainer.dataset.store import StoredDataset
-from deeptrain_trainer.detection.detector import ARCHITECTURES
+from deeptrain_trainer.detection.architectures import ARCHITECTURES
 from deeptrain_trainer.detection.graph import exported_detector
 from deeptrain_trainer.detection.learner import DetectorLearner
+from deeptrain_trainer.detection.twostage import TwoStageDetector
 from deeptrain_trainer.engine import Training, run_training, train_step
 from deeptrain_trainer.failure import Failure
 from deeptrain_trainer.preprocess import open_session
@@ -145,20 +146,23 @@ def test_the_base_is_the_backbone_alone_and_may_be_frozen(prepared: Prepared) ->
 def test_every_architecture_trains_with_regressors_for_each_concept(
     prepared: Prepared, template: str
 ) -> None:
-    shared = prepared(template=template, base={"id": "none"})
-    each = prepared(template=template, base={"id": "none"}, use_perclass_regression=True)
-    shapes = {}
+    small = {"template": template, "base": {"id": "none"}, "image_size": 96, "batch_size": 2}
+    shared, each = (prepared(**small, use_perclass_regression=flag) for flag in (False, True))
+    parameters = {}
     for t, sets in ((shared, 1), (each, len(CONCEPTS))):
-        size = t.run.hyperparameters.image_size
-        predicted = t.model(torch.zeros(2, 3, size, size))
+        predicted = t.model(torch.zeros(2, 3, 96, 96))
         anchors = len(learner_of(t).model.anchors)
-        assert predicted.logits.shape == (2, anchors, len(CONCEPTS))
-        assert predicted.deltas.shape == (2, anchors, sets, 4)
-        shapes[sets] = sum(p.numel() for p in t.model.parameters())
+        if isinstance(t.model, TwoStageDetector):
+            assert predicted.logits.shape == (2, anchors)
+            assert t.model.head.boxes(torch.zeros(5, 256, 7, 7))[1].shape == (5, sets, 4)
+        else:
+            assert predicted.logits.shape == (2, anchors, len(CONCEPTS))
+            assert predicted.deltas.shape == (2, anchors, sets, 4)
+        parameters[sets] = sum(p.numel() for p in t.model.parameters())
         distance = moved(t, 1)
         assert all(distance[name] for name in distance if "concept_output" in name)
         assert any(distance[name] for name in distance if "box_output" in name)
-    assert shapes[2] > shapes[1]
+    assert parameters[2] > parameters[1]
 
 
 def test_flips_are_drawn_for_each_image_of_each_pass(prepared: Prepared) -> None:
