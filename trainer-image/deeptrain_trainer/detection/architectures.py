@@ -118,9 +118,7 @@ def build_detector(run: TrainRun, check_stop: Callable[[], None] = lambda: None)
     hyperparameters, concepts = run.hyperparameters, len(run.concepts)
     regressors = concepts if hyperparameters.use_perclass_regression else 1
     seed_initialisation(run.seed)
-    model = ARCHITECTURES[run.template].build(
-        hyperparameters.image_size, concepts, regressors
-    )
+    model = ARCHITECTURES[run.template].build(hyperparameters.image_size, concepts, regressors)
     base, head = model.base, model.head
     model.base_loaded, _ = load_base_into(
         base, run.base, check_stop, _of_any_concepts(head, regressors)
