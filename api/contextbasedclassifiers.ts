@@ -13,6 +13,7 @@ const linear: Revisions = [
     type: "context-based-classifier",
     bases: ["efficientnet-lite0"],
     maxBatchSize: 1024,
+    memory: "4Gi",
     pretrained: defaults,
     scratch: defaults,
   },

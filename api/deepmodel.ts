@@ -69,7 +69,11 @@ export const Resources = z
       .describe(
         "CPU that the training pod may use, such as `2` or `1500m`. Default 2. Without GPUs it requests half of it.",
       ),
-    memory: memory.optional().describe("Memory of the training pod, such as `4Gi`. Default 4Gi."),
+    memory: memory
+      .optional()
+      .describe(
+        "Memory of the training pod, such as `4Gi`. Default: what the template takes on a CPU with its default batch and image size, from 4Gi (efficientnet-lite0, resnet18, linear) to 12Gi (convnext-tiny).",
+      ),
   })
   .describe("What the training pod asks for. Changing it starts nothing that is complete.");
 

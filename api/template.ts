@@ -61,6 +61,11 @@ export interface TemplateRevision {
   imageSizes?: ImageSizes;
   maxBatchSize: number;
   /**
+   * Memory of a pod that asks for none: what a training with the defaults takes on a CPU, where the maps that the backward
+   * pass needs lie in it too. No part of a version.
+   */
+  memory: string;
+  /**
    * Of detectors: the boxes that a set of regressors is for. Anchors at each cell of a feature map; of two stages 1, as
    * the second regresses each proposal once.
    */

@@ -39,6 +39,7 @@ const sizes: ImageSizes = { min: 64, max: 1024, step: 32 };
 const classifier = (
   backbone: Backbone,
   bases: readonly [BaseName, ...BaseName[]],
+  memory: string,
   pretrained: Defaults,
   scratch: Defaults,
   imageSizes = sizes,
@@ -49,6 +50,7 @@ const classifier = (
     bases,
     imageSizes,
     maxBatchSize: 1024,
+    memory,
     pretrained,
     scratch,
   },
@@ -63,12 +65,14 @@ export const visualClassifiers = {
   "visual-classifier/efficientnet-lite0": classifier(
     "efficientnet-lite0",
     ["efficientnet-lite0", "none"],
+    "4Gi",
     sgd(7.8125e-5, 0.1),
     sgd(7.8125e-5, 1),
   ),
   "visual-classifier/resnet18": classifier(
     "resnet18",
     ["none"],
+    "4Gi",
     sgd(7.8125e-5, 0.1),
     sgd(7.8125e-4, 1),
     smallSizes,
@@ -76,13 +80,21 @@ export const visualClassifiers = {
   "visual-classifier/resnet50": classifier(
     "resnet50",
     ["none"],
+    "8Gi",
     sgd(7.8125e-5, 0.1),
     sgd(7.8125e-4, 1),
   ),
-  "visual-classifier/convnext-tiny": classifier("convnext-tiny", ["none"], adamw(0.1), adamw(1)),
+  "visual-classifier/convnext-tiny": classifier(
+    "convnext-tiny",
+    ["none"],
+    "12Gi",
+    adamw(0.1),
+    adamw(1),
+  ),
   "visual-classifier/vit-small": classifier(
     "vit-small",
     ["none"],
+    "8Gi",
     adamw(0.05),
     adamw(1),
     patchSizes,

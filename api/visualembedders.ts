@@ -18,22 +18,28 @@ const adamw = (base_gradient_multiplier: number): Defaults => ({
   },
 });
 
-const embedder = (backbone: Backbone, bases: readonly [BaseName, ...BaseName[]]): Revisions => [
+const embedder = (
+  backbone: Backbone,
+  bases: readonly [BaseName, ...BaseName[]],
+  memory: string,
+): Revisions => [
   {
     type: "visual-embedder",
     backbone,
     bases,
     imageSizes: { min: 64, max: 1024, step: 32 },
     maxBatchSize: 1024,
+    memory,
     pretrained: adamw(0.1),
     scratch: adamw(1),
   },
 ];
 
 export const visualEmbedders = {
-  "visual-embedder/arcface-efficientnet-lite0": embedder("efficientnet-lite0", [
+  "visual-embedder/arcface-efficientnet-lite0": embedder(
     "efficientnet-lite0",
-    "none",
-  ]),
-  "visual-embedder/arcface-resnet50": embedder("resnet50", ["none"]),
+    ["efficientnet-lite0", "none"],
+    "4Gi",
+  ),
+  "visual-embedder/arcface-resnet50": embedder("resnet50", ["none"], "8Gi"),
 } as const;

@@ -5,6 +5,7 @@ import { z } from "zod";
 import { canonicalDigest } from "../../api/canonical.ts";
 import type { DeepModelSpec } from "../../api/deepmodel.ts";
 import { annotation } from "../../api/group.ts";
+import { newestTemplate } from "../../api/templates.ts";
 import type { Job } from "./kubernetes.ts";
 import type { Scheduling } from "./kueue.ts";
 import { quantityValue } from "./quantity.ts";
@@ -24,7 +25,7 @@ export interface Placement {
 
 export const placementOf = (spec: DeepModelSpec): Placement => ({
   cpu: spec.resources?.cpu ?? "2",
-  memory: spec.resources?.memory ?? "4Gi",
+  memory: spec.resources?.memory ?? newestTemplate(spec.template).memory,
   gpus: spec.resources?.gpus ?? 0,
   ...several(spec.resources?.nodes ?? 1),
   gpuResourceName: spec.resources?.gpuResourceName ?? "nvidia.com/gpu",
