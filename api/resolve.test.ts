@@ -63,6 +63,7 @@ describe("the catalogue", () => {
       bases: ["none"],
       imageSizes: { min: 32, max: 1024, step: 32 },
       maxBatchSize: 1024,
+      memory: "4Gi",
       pretrained: { optimizer: "SGD", rate: perItem(7.8125e-5), hyperparameters: multiplied(0.1) },
       scratch: { optimizer: "SGD", rate: perItem(7.8125e-4), hyperparameters: multiplied(1) },
     });
