@@ -72,7 +72,7 @@ export const Resources = z
     memory: memory
       .optional()
       .describe(
-        "Memory of the training pod, such as `4Gi`. Default: what the template takes on a CPU with its default batch and image size, from 4Gi (efficientnet-lite0, resnet18, linear) to 12Gi (convnext-tiny).",
+        "Memory of the training pod, such as `4Gi`. Default: what the template takes on a CPU with its default batch and image size, from 4Gi (efficientnet-lite0, resnet18, linear) to 14Gi (fasterrcnn-resnet50).",
       ),
   })
   .describe("What the training pod asks for. Changing it starts nothing that is complete.");

@@ -80,7 +80,7 @@ export const visualClassifiers = {
   "visual-classifier/resnet50": classifier(
     "resnet50",
     ["none"],
-    "8Gi",
+    "10Gi",
     sgd(7.8125e-5, 0.1),
     sgd(7.8125e-4, 1),
   ),

@@ -41,5 +41,5 @@ export const visualEmbedders = {
     ["efficientnet-lite0", "none"],
     "4Gi",
   ),
-  "visual-embedder/arcface-resnet50": embedder("resnet50", ["none"], "8Gi"),
+  "visual-embedder/arcface-resnet50": embedder("resnet50", ["none"], "10Gi"),
 } as const;
