@@ -144,6 +144,37 @@ describe("progress", () => {
     expect(third.lostSeconds).toBe(39);
   });
 
+  test("what was lost is told however a new process begins: the trainer says that it is loading", () => {
+    const { attempt: _, ...status } = readMails(version(), 1, [
+      mail({ type: "phase", phase: "loading" }, 1, 1, { seconds: 0 }),
+      mail(epoch(1), 2, 1, { seconds: 20 }),
+      mail({ type: "checkpoint", epoch: 1, step: 19 }, 3, 1, { seconds: 21 }),
+      mail(epoch(2), 4, 1, { seconds: 40 }),
+    ]);
+    const loading: TrainingEvent = { type: "phase", phase: "loading" };
+    const started: TrainingEvent = {
+      type: "started",
+      ...position(1),
+      threads: 2,
+      device: "cpu",
+      precision: "fp32",
+    };
+    for (const [attempt, podUid] of [
+      [1, "pod-2"],
+      [2, "pod-2"],
+      [2, "pod-1"],
+    ] as const) {
+      const second = { podUid, seconds: 100 };
+      const told = readMails(version({ status }), attempt, [
+        mail(loading, 1, attempt, second),
+        mail(started, 2, attempt, { ...second, seconds: 130 }),
+      ]);
+      expect(told.lostSeconds).toBe(19);
+    }
+    const same = readMails(version({ status }), 1, [mail(loading, 5, 1, { seconds: 50 })]);
+    expect(same.lostSeconds).toBeUndefined();
+  });
+
   test("a thousand epochs keep to 60 points while running and 12 when settled, the first and the last among them", () => {
     const mails = Array.from({ length: 1000 }, (_, i) =>
       mail({ ...epoch(i + 1), epochs: 1000 } as TrainingEvent, i + 1),

@@ -80,6 +80,8 @@ export const readMails = (version: ModelVersion, attempt: number, mails: readonl
     if (reported === undefined) continue;
     told = {
       ...told,
+      // Told by the first report of another process, whatever it is about: the next one is of its own time.
+      ...(isOfSamePod(told.reported, attempt, podUid) ? {} : lostWith(told)),
       ...afterEvent(version, told, report.event, receivedAt),
       reported,
     };
@@ -98,12 +100,16 @@ const nextReported = (
   { attempt, sequence, podUid }: { attempt: number; sequence: number; podUid: string },
   at: string,
 ): Reported | undefined => {
-  const isSamePod = last?.attempt === attempt && (last.pod ?? podUid) === podUid;
+  const isSamePod = isOfSamePod(last, attempt, podUid);
   const isOld =
     last !== undefined && (last.attempt > attempt || (isSamePod && sequence <= last.sequence));
   if (isOld) return undefined;
-  return { attempt, sequence, pod: podUid, since: (isSamePod ? last.since : undefined) ?? at };
+  return { attempt, sequence, pod: podUid, since: (isSamePod ? last?.since : undefined) ?? at };
 };
+
+/** Where it is not known which pod sent the last one, it was this one. */
+const isOfSamePod = (last: Reported | undefined, attempt: number, podUid: string): boolean =>
+  last?.attempt === attempt && (last.pod ?? podUid) === podUid;
 
 /** Seconds of training that a new process does again: what the one before told after its last checkpoint. */
 const lostWith = ({ progress, checkpoint, reported, lostSeconds = 0 }: Told): Partial<Told> => {
@@ -139,7 +145,6 @@ const afterEvent = (
       return {
         progress: shown({ ...rest, ...position(event) }, at),
         attempt: { threads, device, precision, startedFromStep: step },
-        ...lostWith(told),
         ...(base === undefined ? {} : { base }),
         // What came after the checkpoint that it goes on from is trained again.
         ...(told.history === undefined
