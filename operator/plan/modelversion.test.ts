@@ -460,6 +460,47 @@ describe("running", () => {
     expect(ready(stale)).toBe("Unknown Training");
     expect(stale.effects).toEqual([]);
   });
+
+  test("a pod that comes back after a long wait in a queue is not silent before it could speak", () => {
+    const told = planned(
+      world({
+        status: running(),
+        jobs: [job("pets-v1-a1")],
+        pods: [runningPod],
+        mails: [
+          {
+            podUid: runningPod.metadata.uid,
+            receivedAt: at(20),
+            report: {
+              task: "train",
+              uid: "uid-pets-v1",
+              attempt: 1,
+              sequence: 1,
+              event: { type: "phase", phase: "loading" },
+            },
+          },
+        ],
+      }),
+    ).status;
+    expect(told.progress?.updatedAt).toBe(at(20));
+    const [container] = runningPod.status?.containerStatuses ?? [];
+    const back = {
+      ...runningPod,
+      metadata: { ...runningPod.metadata, uid: "uid-second" },
+      status: {
+        ...runningPod.status,
+        containerStatuses: [
+          { name: container?.name ?? "", state: { running: { startedAt: at(9000) } } },
+        ],
+      },
+    };
+    const given = { status: told, jobs: [job("pets-v1-a1")], pods: [back] };
+    const soon = planned(world({ ...given, now: at(9010) }));
+    expect(condition(soon.status, "ProgressStale")).toBeUndefined();
+    expect(soon.nextMs).toBe(110_000);
+    const stale = planned(world({ ...given, now: at(9120) }));
+    expect(condition(stale.status, "ProgressStale")?.message).toContain(at(9000));
+  });
 });
 
 describe("suspend and supersede", () => {

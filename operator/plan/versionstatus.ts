@@ -155,7 +155,10 @@ const staleness = (
 ): { message?: string; dueMs?: number } => {
   if (settings.progressUrl === undefined) return {};
   const reportedAt = reported?.attempt === running.number ? progress?.updatedAt : undefined;
-  const last = reportedAt ?? running.startedAt;
+  // A pod that replaces another in the same attempt, hours later perhaps, is not to blame for its silence.
+  const [last] = [reportedAt, running.startedAt]
+    .filter((time) => time !== undefined)
+    .sort((a, b) => Date.parse(b) - Date.parse(a));
   if (last === undefined) return {};
   const silentMs = Date.parse(now) - Date.parse(last);
   if (silentMs < STALE_AFTER_MS) return { dueMs: STALE_AFTER_MS - Math.max(0, silentMs) };
