@@ -4,10 +4,10 @@ import type { DeepModel } from "../../api/deepmodel.ts";
 import type { Attempt, ModelVersion } from "../../api/modelversion.ts";
 import { templateRevision } from "../../api/templates.ts";
 import { type AttemptIdentity, attemptEnd, inspectionEnd, preparationLost } from "./attemptend.ts";
-import { ended } from "./attemptoutcome.ts";
+import { ended, hasCheckpoint } from "./attemptoutcome.ts";
 import type { Outcome } from "./conditions.ts";
 import { gatedConcepts } from "./gates.ts";
-import type { Job } from "./kubernetes.ts";
+import type { Job, Pod } from "./kubernetes.ts";
 import { queueDueMs } from "./kueue.ts";
 import { AGAIN_MS, refused } from "./obstacle.ts";
 import { placementDigest, placementOf } from "./placement.ts";
@@ -15,6 +15,7 @@ import { type Effect, isOwnedBy } from "./plan.ts";
 import {
   eventsDueMs,
   type PodFacts,
+  type PodState,
   podState,
   STUCK_AGAIN_MS,
   stuckDueMs,
@@ -50,7 +51,7 @@ export const follow = (
   const job = ownJob(world, attempt.job);
   if (job === undefined) return withoutJob(world, wish, model, before, attempt);
   const pods = world.pods.filter((pod) => isOwnedBy(pod, job.metadata));
-  const state = podState({ job, pods, events: world.events, workload: world.workload });
+  const state = stateOf(world, attempt, job, pods);
   const seen: Attempt = { ...attempt, jobUid: job.metadata.uid };
   if (state.is === "ended") {
     if (isFirst && state.end.succeeded) {
@@ -74,7 +75,7 @@ export const follow = (
   switch (state.is) {
     case "stopping":
       return stopping(before, seen, [], "its Job is being deleted", dueMs);
-    case "waiting": {
+    case "waiting":
       return {
         standing: {
           ...before,
@@ -84,26 +85,44 @@ export const follow = (
         effects: [],
         nextMs: state.reason === "Queued" ? queueDueMs(job, now) : eventsDueMs(job, pods, now),
       };
-    }
-    case "running": {
-      const { reason: _, message: __, ...facts } = seen;
-      // It runs once its training does.
-      const running: Attempt = isFirst
-        ? facts
-        : { ...facts, ...podFields(state.pod), state: "Running" };
+    case "running":
       return {
-        standing: {
-          ...before,
-          attempts: replaced(before.attempts, running),
-          outcome: isFirst
-            ? preparing(version, running)
-            : working("Training", runningMessage(running, wish)),
-        },
+        standing: { ...before, ...running(version, wish, before, seen, state.pod) },
         effects: [],
         ...(dueMs === undefined ? {} : { nextMs: dueMs }),
       };
-    }
   }
+};
+
+const stateOf = (
+  { version, events, workload }: VersionWorld,
+  attempt: Attempt,
+  job: Job,
+  pods: readonly Pod[],
+): PodState => {
+  const goesOn = !isPreparing(version, attempt) && hasCheckpoint(version);
+  return podState({ job, pods, events, workload, hasCheckpoint: goesOn });
+};
+
+/** A pod of it runs. The attempt itself does once its training does. */
+const running = (
+  version: ModelVersion,
+  wish: Wish,
+  before: VersionStanding,
+  { reason: _, message: __, ...facts }: Attempt,
+  pod: PodFacts,
+): Pick<VersionStanding, "attempts" | "outcome"> => {
+  if (isPreparing(version, facts)) {
+    return {
+      attempts: replaced(before.attempts, facts),
+      outcome: preparing(version, facts),
+    };
+  }
+  const attempt: Attempt = { ...facts, ...podFields(pod), state: "Running" };
+  return {
+    attempts: replaced(before.attempts, attempt),
+    outcome: working("Training", runningMessage(attempt, wish)),
+  };
 };
 
 /** Its training, where that was created already: the operator was killed before it could write so. */

@@ -1,6 +1,6 @@
 // What the end of an attempt makes of its version: trained, stopped, tried again, or failed.
 
-import type { Attempt } from "../../api/modelversion.ts";
+import type { Attempt, ModelVersion } from "../../api/modelversion.ts";
 import type { Reason } from "../../api/reasons.ts";
 import type { Conclusion } from "./attemptend.ts";
 import { BUDGET, backoffAfter } from "./attempts.ts";
@@ -39,25 +39,34 @@ export const ended = (
 };
 
 /** Not wanted now. A failure stays what it is. */
-export const stopped = (before: VersionStanding, { reason }: Wish): VersionStanding => {
+export const stopped = (
+  version: ModelVersion,
+  before: VersionStanding,
+  { reason }: Wish,
+): VersionStanding => {
   if (before.outcome.is === "failed" && before.outcome.reason !== "NameConflict") return before;
   const { retryAt: _, ...standing } = before;
+  const [why, next] =
+    reason === "Suspended"
+      ? (["spec.suspend of its DeepModel is true", "the next attempt"] as const)
+      : (["its DeepModel wants another version", "if this one is wanted again it"] as const);
   return {
     ...standing,
     outcome: {
       is: "resting",
       reason,
-      message:
-        reason === "Suspended"
-          ? "spec.suspend of its DeepModel is true; the next attempt goes on from the last checkpoint"
-          : "its DeepModel wants another version; if this one is wanted again it goes on from the last checkpoint",
+      message: hasCheckpoint(version) ? `${why}; ${next} goes on from the last checkpoint` : why,
     },
   };
 };
 
+/** As far as it was reported: it may have been stopped before its first, or while it was prepared. */
+export const hasCheckpoint = ({ status }: ModelVersion): boolean =>
+  status?.checkpoint !== undefined;
+
 /** Stopped after a checkpoint: by us, or by whoever needed the node. Never counted. */
 const afterStop = (
-  { now }: VersionWorld,
+  { version, now }: VersionWorld,
   wish: Wish,
   before: VersionStanding,
   facts: Attempt,
@@ -71,14 +80,16 @@ const afterStop = (
     counted: false,
     ...(reason === undefined ? {} : { reason }),
   });
-  if (wish.is === "stop") return { standing: stopped({ ...before, attempts }, wish), effects: [] };
+  if (wish.is === "stop") {
+    return { standing: stopped(version, { ...before, attempts }, wish), effects: [] };
+  }
   const pauseMs = wasAsked ? 0 : backoffAfter(failuresInARow(attempts));
   return again(before, attempts, before.countedAttempts, pauseMs, now, {
     is: "working",
     reason: wasAsked ? "Starting" : "RetryingAfterFailure",
     message: wasAsked
       ? `attempt ${facts.number + 1} follows attempt ${facts.number}, which was stopped`
-      : `${stoppedText(facts, reason)}; attempt ${facts.number + 1} goes on from its checkpoint at ${later(now, pauseMs)}`,
+      : `${stoppedText(facts, reason)}; attempt ${facts.number + 1} ${hasCheckpoint(version) ? "goes on from its checkpoint" : "follows"} at ${later(now, pauseMs)}`,
   });
 };
 
@@ -112,7 +123,7 @@ const failuresInARow = (attempts: readonly Attempt[]): number => {
 };
 
 const afterFailure = (
-  { now }: VersionWorld,
+  { version, now }: VersionWorld,
   wish: Wish,
   before: VersionStanding,
   facts: Attempt,
@@ -129,7 +140,8 @@ const afterFailure = (
   });
   const isFinal = failure.retry === "never" || countedAttempts >= BUDGET;
   if (!isFinal && wish.is === "stop") {
-    return { standing: stopped({ ...before, attempts, countedAttempts }, wish), effects: [] };
+    const counted = { ...before, attempts, countedAttempts };
+    return { standing: stopped(version, counted, wish), effects: [] };
   }
   if (!isFinal) {
     const pauseMs = backoffAfter(failuresInARow(attempts));

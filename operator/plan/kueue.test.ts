@@ -11,10 +11,14 @@ import {
 } from "./kueue.ts";
 import { placementOf } from "./placement.ts";
 import { at, job, model, settings, version } from "./testing/gen.ts";
+import { message, planned, wanting, world } from "./testing/versionworld.ts";
 import { inspectJob, trainingJob } from "./trainingjob.ts";
 
-const suspended = (labels: Record<string, string> = { [kueueLabel.queue]: "team-a" }): Job => {
-  const plain = job("pets-v1-a1", { suspend: true });
+const suspended = (
+  labels: Record<string, string> = { [kueueLabel.queue]: "team-a" },
+  name = "pets-v1-a1",
+): Job => {
+  const plain = job(name, { suspend: true });
   return { ...plain, metadata: { ...plain.metadata, labels } };
 };
 const workload = (
@@ -75,7 +79,7 @@ describe("a Job of a queue", () => {
     });
   });
 
-  test.each([
+  test.each<[string, Job, Workload | undefined, RegExp, boolean?]>([
     ["somebody else's", suspended({}), undefined, /^the Job is suspended from outside/],
     ["not looked at yet", suspended(), undefined, /^waits in the queue team-a$/],
     [
@@ -91,13 +95,20 @@ describe("a Job of a queue", () => {
       /^has quota of the queue team-a, whose admission checks are not done$/,
     ],
     [
-      "taken back",
+      "taken back, with a checkpoint",
       suspended(),
       workload(
         ["QuotaReserved", "False", "Pending", noRoom],
         ["Evicted", "True", "Preempted", "Preempted to accommodate a workload"],
       ),
       /^lost its quota \(Preempted\), goes on from its last checkpoint, and waits in the queue team-a: couldn't/,
+      true,
+    ],
+    [
+      "taken back, without a checkpoint",
+      suspended(),
+      workload(["Evicted", "True", "Preempted", "Preempted to accommodate a workload"]),
+      /^lost its quota \(Preempted\) and waits in the queue team-a$/,
     ],
     [
       "with a message of many lines and megabytes",
@@ -105,8 +116,29 @@ describe("a Job of a queue", () => {
       workload(["QuotaReserved", "False", "Pending", "a\nb ".repeat(1e5)]),
       /^waits in the queue team-a: a b a b .{0,240}…$/,
     ],
-  ])("that is suspended, %s, says so", (_, of, seen, text) => {
-    expect(queuedMessage(of, seen)).toMatch(text);
+  ])("that is suspended, %s, says so", (_, of, seen, text, goesOn = false) => {
+    expect(queuedMessage(of, seen, goesOn)).toMatch(text);
+  });
+
+  test("goes on from a checkpoint once there is one, and what prepares it never does", () => {
+    const taken = workload(["Evicted", "True", "Preempted", "Preempted"]);
+    const checkpoint = { epoch: 1, step: 19, savedAt: at(9) };
+    const kept = /goes on from its last checkpoint/;
+    for (const [name, gpus] of [
+      ["pets-v1-a1", 0],
+      ["pets-v1-a1-prepare", 1],
+    ] as const) {
+      const of = wanting({ spec: { resources: { gpus }, scheduling: { queueName: "team-a" } } });
+      const first = planned(world({ model: of })).status;
+      expect(first.attempts?.[0]?.job).toBe(name);
+      const given = { model: of, jobs: [suspended(undefined, name)], workload: taken };
+      const [early, later] = [first, { ...first, checkpoint }].map((status) =>
+        message(planned(world({ ...given, status }))),
+      );
+      expect(early).toContain("lost its quota (Preempted) and waits in the queue team-a");
+      if (gpus === 0) expect(later).toMatch(kept);
+      else expect(later).not.toMatch(kept);
+    }
   });
 
   test("is looked up in Kueue only while it is suspended by a queue", () => {

@@ -45,8 +45,12 @@ const queueOf = ({ metadata }: Job): string | undefined => metadata.labels?.[kue
 
 const DETAIL_MAX_CHARS = 240;
 
-/** Why a suspended Job waits, in one line. */
-export const queuedMessage = (job: Job, workload: Workload | undefined): string => {
+/** Why a suspended Job waits, in one line. `goesOn`: what it did until it lost its quota is in a checkpoint. */
+export const queuedMessage = (
+  job: Job,
+  workload: Workload | undefined,
+  goesOn: boolean,
+): string => {
   const queue = queueOf(job);
   if (queue === undefined) return "the Job is suspended from outside, as a queue does";
   const of = (type: string, status: "True" | "False") =>
@@ -55,9 +59,9 @@ export const queuedMessage = (job: Job, workload: Workload | undefined): string 
   const waits = of("QuotaReserved", "True")
     ? `has quota of the queue ${queue}, whose admission checks are not done`
     : `waits in the queue ${queue}${detail(of("QuotaReserved", "False")?.message)}`;
-  return evicted === undefined
-    ? waits
-    : `lost its quota (${evicted.reason ?? "Evicted"}), goes on from its last checkpoint, and ${waits}`;
+  if (evicted === undefined) return waits;
+  const kept = goesOn ? ", goes on from its last checkpoint," : "";
+  return `lost its quota (${evicted.reason ?? "Evicted"})${kept} and ${waits}`;
 };
 
 const detail = (message: string | undefined): string =>

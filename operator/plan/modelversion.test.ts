@@ -532,6 +532,25 @@ describe("suspend and supersede", () => {
     },
   );
 
+  test("only what has a checkpoint is said to go on from it", () => {
+    const going = { reason: "Stopping" as const };
+    const checkpoint = { epoch: 1, step: 19, savedAt: at(20) };
+    const said = [{}, { checkpoint }].flatMap((status) => [
+      ...[wanting({ spec: { suspend: true } }), wanting({ wanted: "pets-v2" })].map((of) =>
+        message(planned(world({ status: running(going, status), model: of }))),
+      ),
+      message(endedBy({ exit: { code: 143 } }, { status: running({}, status) })),
+    ]);
+    expect(said).toEqual([
+      "spec.suspend of its DeepModel is true",
+      "its DeepModel wants another version",
+      expect.stringMatching(/^attempt 1 was stopped from outside; attempt 2 follows at /),
+      "spec.suspend of its DeepModel is true; the next attempt goes on from the last checkpoint",
+      "its DeepModel wants another version; if this one is wanted again it goes on from the last checkpoint",
+      expect.stringMatching(/outside; attempt 2 goes on from its checkpoint at /),
+    ]);
+  });
+
   test.each([
     ["SIGKILL", { code: 137 }],
     ["a signal that a wrapper made a crash of", { code: 1 }],

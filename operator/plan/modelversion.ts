@@ -94,7 +94,7 @@ const rest = (
   before: VersionStanding,
   last: Attempt | undefined,
 ): Step => {
-  if (wish.is === "stop") return { standing: stopped(before, wish), effects: [] };
+  if (wish.is === "stop") return { standing: stopped(world.version, before, wish), effects: [] };
   if (wish.is === "leave") return { standing: before, effects: [] };
   const isCured =
     last?.placement !== undefined && last.placement !== placementDigest(wish.placement);

@@ -56,9 +56,17 @@ export interface Observed {
   events: readonly Event[];
   /** What Kueue says of the Job; read only when `waitsInQueue` says so. */
   workload?: Workload | undefined;
+  /** Another pod of the Job goes on from a checkpoint; absent: not that it is known. */
+  hasCheckpoint?: boolean;
 }
 
-export const podState = ({ job, pods, events, workload }: Observed): PodState => {
+export const podState = ({
+  job,
+  pods,
+  events,
+  workload,
+  hasCheckpoint = false,
+}: Observed): PodState => {
   const left = pods.filter(isLeft);
   const ended = jobCondition(job, "Complete") ?? jobCondition(job, "Failed");
   if (ended !== undefined) {
@@ -69,7 +77,7 @@ export const podState = ({ job, pods, events, workload }: Observed): PodState =>
   if (job.spec.suspend === true) {
     return left.length > 0
       ? { is: "waiting", reason: "Preempted", message: "its Job was suspended; its pod is ending" }
-      : { is: "waiting", reason: "Queued", message: queuedMessage(job, workload) };
+      : { is: "waiting", reason: "Queued", message: queuedMessage(job, workload, hasCheckpoint) };
   }
   const pod = leading(job, left);
   if (gangSize(job) > 1 && lacksPods(job, pods)) {
