@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { DeepModelSpec } from "../../api/deepmodel.ts";
-import type { Job } from "./kubernetes.ts";
+import { Job } from "./kubernetes.ts";
 import {
   kueueLabel,
   queueDueMs,
@@ -153,5 +153,11 @@ describe("a Job of a queue", () => {
     const due = [0, 60, 240, 3600, 86_400].map((seconds) => queueDueMs(suspended(), at(seconds)));
     expect(due).toEqual([5_000, 7_500, 30_000, 300_000, 300_000]);
     expect(queueDueMs(suspended(), at(-3600))).toBe(5_000);
+    // It ran for a day until its quota was taken back.
+    const conditions = [{ type: "Suspended", status: "True", lastTransitionTime: at(86_400) }];
+    const taken = { ...suspended(), status: { conditions } };
+    expect(queueDueMs(taken, at(86_460))).toBe(7_500);
+    const admitted = { ...suspended(), status: { conditions: [{ ...conditions[0], type: "x" }] } };
+    expect(queueDueMs(Job.parse(admitted), at(3600))).toBe(300_000);
   });
 });

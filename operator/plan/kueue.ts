@@ -72,9 +72,13 @@ const LATEST_MS = 300_000;
 
 /**
  * When to read the Workload of a Job again, in milliseconds: nothing tells that Kueue has changed its mind, short of
- * admission. The longer a Job has waited, the longer until the next look: a long queue must not load the API server.
+ * admission. The longer a Job has waited, the longer until the next look: a long queue must not load the API server. One
+ * that had run for long and lost its quota has not waited for long.
  */
-export const queueDueMs = (job: Job, now: string): number => {
-  const waitedMs = Date.parse(now) - Date.parse(job.metadata.creationTimestamp);
+export const queueDueMs = ({ metadata, status }: Job, now: string): number => {
+  const since = status?.conditions?.find(
+    ({ type, status: is }) => type === "Suspended" && is === "True",
+  )?.lastTransitionTime;
+  const waitedMs = Date.parse(now) - Date.parse(since ?? metadata.creationTimestamp);
   return Math.min(LATEST_MS, Math.max(SOONEST_MS, waitedMs / 8));
 };
