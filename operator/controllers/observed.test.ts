@@ -73,7 +73,7 @@ test("Kueue is asked about the Job that it has suspended, and about no other", a
   expect((await workloadFrom(single, () => waiting)).selectors).toEqual([]);
 });
 
-test.each([404, 403])("a cluster that answers %d has nothing to tell", async (code) => {
+test.each([404, 403, 500])("a cluster that answers %d has nothing to tell", async (code) => {
   expect((await workloadFrom(inQueue, refusal(code))).workload).toBeUndefined();
 });
 

@@ -4,7 +4,7 @@ import { Claim, Event, type Job, type Pod } from "../plan/kubernetes.ts";
 import { kueueLabel, Workload, waitsInQueue } from "../plan/kueue.ts";
 import { isOwnedBy } from "../plan/plan.ts";
 import { isFinished, lacksPods, wantsEvents } from "../plan/podstate.ts";
-import { isNotFound, isRefused } from "../runtime/apierror.ts";
+import { isInternal, isNotFound, isRefused } from "../runtime/apierror.ts";
 import { coreEvents, workloads } from "./kinds.ts";
 import type { Io } from "./shell.ts";
 
@@ -33,7 +33,10 @@ export const eventsOf = async (
   return events;
 };
 
-/** What Kueue says of the Job that it has suspended; nothing where there is no Kueue, or none that we may ask. */
+/**
+ * What Kueue says of the Job that it has suspended; nothing where there is no Kueue, or none that we may ask, or one whose
+ * conversion webhook is down (500): it explains a wait, and must not keep a version from being stopped.
+ */
 export const workloadOf = async (
   io: { client: Pick<Io["client"], "list"> },
   jobs: readonly Job[],
@@ -46,7 +49,7 @@ export const workloadOf = async (
     const page = await io.client.list(workloads, { namespace, labelSelector, limit: 1 });
     return Workload.safeParse(page.items[0]).data;
   } catch (error) {
-    if (isNotFound(error) || isRefused(error)) return undefined;
+    if (isNotFound(error) || isRefused(error) || isInternal(error)) return undefined;
     throw error;
   }
 };

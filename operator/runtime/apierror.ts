@@ -56,6 +56,9 @@ export const isThrottled = (error: unknown): error is ApiError =>
 /** Refused for good: the same request will be refused again until something else changes. */
 export const isRefused = (error: unknown): error is ApiError =>
   error instanceof ApiError && (error.code === 400 || error.code === 403 || error.code === 422);
+/** The API server, or a webhook that it asked, could not answer. */
+export const isInternal = (error: unknown): error is ApiError =>
+  error instanceof ApiError && error.code === 500;
 
 /** Longer than the API server or its storage takes. */
 export const isTooLarge = (error: unknown): error is ApiError =>
