@@ -12,7 +12,7 @@ import {
 import { placementOf } from "./placement.ts";
 import { at, job, model, settings, version } from "./testing/gen.ts";
 import { message, planned, wanting, world } from "./testing/versionworld.ts";
-import { inspectJob, trainingJob } from "./trainingjob.ts";
+import { inspectJob, prepareJob, trainingJob } from "./trainingjob.ts";
 
 const suspended = (
   labels: Record<string, string> = { [kueueLabel.queue]: "team-a" },
@@ -52,7 +52,7 @@ describe("a Job of a queue", () => {
       threads: 1,
       oneNode: false,
     };
-    for (const made of [trainingJob(inputs, settings), inspectJob(inputs, settings)]) {
+    for (const made of [trainingJob(inputs, settings), prepareJob(inputs, settings)]) {
       expect(made.metadata.labels).toMatchObject({
         "kueue.x-k8s.io/queue-name": "team-a",
         "kueue.x-k8s.io/priority-class": "urgent",
@@ -70,6 +70,8 @@ describe("a Job of a queue", () => {
       expect(template.spec).not.toHaveProperty("queueName");
       expect(template.spec).not.toHaveProperty("workloadPriorityClassName");
     }
+    // It could wait for ever, and other versions of the model for it.
+    expect(JSON.stringify(inspectJob(inputs, settings))).not.toContain("kueue");
   });
 
   test("without a queue has no such label", () => {

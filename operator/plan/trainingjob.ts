@@ -193,6 +193,10 @@ const ownedBy = ({ metadata, spec }: ModelVersion) => ({
   ownerReferences: [ownerReference("ModelVersion", metadata)],
 });
 
+/**
+ * Waits in no queue, as an import does not: it is short, takes no GPU, completes what had its quota, and is not replaced
+ * where the queue is wrong. While it is there no other version of the model begins.
+ */
 export const inspectJob = (inputs: AttemptInputs, settings: Settings): Manifest => {
   const { version } = inputs;
   const run: InspectRun = {
@@ -205,6 +209,7 @@ export const inspectJob = (inputs: AttemptInputs, settings: Settings): Manifest 
   return trainerJob(
     {
       ...common(inputs, "inspect", inspectJobName(version.metadata.name, inputs.attempt)),
+      queueLabels: {},
       run,
       store: [outputMount(version, true)],
       resources: { cpu: "1", memory: "1Gi" },
