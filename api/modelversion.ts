@@ -89,7 +89,9 @@ export const Attempt = z
     message: z.string().max(512).optional().describe("The same in one line."),
     counted: z.boolean().describe("Whether it counts against the budget of 3."),
     startedAt: time.optional().describe("When its pod started."),
-    finishedAt: time.optional().describe("When it ended."),
+    finishedAt: time
+      .optional()
+      .describe("When it ended. While it is Pending: when the Job that prepared it did."),
     cpu: z.string().max(32).describe("CPU that it asked for."),
     memory: z.string().max(32).describe("Memory that it asked for."),
     gpus: count.describe("GPUs that it asked for."),

@@ -54,13 +54,14 @@ export const follow = (
   const state = stateOf(world, attempt, job, pods);
   const seen: Attempt = { ...attempt, jobUid: job.metadata.uid };
   if (state.is === "ended") {
+    const finishedAt = state.end.finishedAt ?? now;
     if (isFirst && state.end.succeeded) {
       const inputs = attemptInputs(world, model, attempt.number, attempt.threads);
-      return prepared(world, wish, before, seen, inputs);
+      return prepared(world, wish, before, { ...seen, finishedAt }, inputs);
     }
     const isStopping = attempt.reason === "Stopping" || isGoing(job);
     const end = attemptEnd(state.end, identityOf(version, attempt), isStopping);
-    const facts = { ...seen, ...podFields(state.end.pod), finishedAt: state.end.finishedAt ?? now };
+    const facts = { ...seen, ...podFields(state.end.pod), finishedAt };
     return end.is === "recordless"
       ? inspect(world, wish, model, before, facts, "complete")
       : ended(world, wish, before, facts, end);
@@ -259,6 +260,11 @@ const withoutJob = (
     return ended(world, wish, before, { ...attempt, finishedAt: world.now }, end);
   }
   if (isPreparing(world.version, attempt)) {
+    const { finishedAt } = attempt;
+    if (finishedAt !== undefined) {
+      const inputs = attemptInputs(world, model, attempt.number, attempt.threads);
+      return prepared(world, wish, before, { ...attempt, finishedAt }, inputs);
+    }
     return ended(world, wish, before, { ...attempt, finishedAt: world.now }, preparationLost);
   }
   return inspect(world, wish, model, before, attempt, "lost");

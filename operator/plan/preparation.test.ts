@@ -203,6 +203,22 @@ describe("after the step on CPU", () => {
     expect([effects(sibling), ready(sibling)]).toEqual([[], "Unknown Queued"]);
   });
 
+  test("what stood in the way for so long that the step's Job is gone costs no attempt", () => {
+    const refusals = [
+      { kind: "Job" as const, name: "x", reason: "AdmissionDenied" as const, message: "no GPUs" },
+    ];
+    const denied = endedBy({ code: 0 }, { refusals });
+    expect(ready(denied)).toBe("Unknown AdmissionDenied");
+    const still = passed({ status: denied.status, refusals, now: at(100_000) });
+    expect([effects(still), ready(still)]).toEqual([[], "Unknown AdmissionDenied"]);
+    const plan = passed({ status: still.status, now: at(200_000) });
+    expect(effects(plan)).toEqual(["create pets-v1-a1"]);
+    expect(plan.status).toMatchObject({ attempt: 1, countedAttempts: 0 });
+    expect(plan.status.attempts?.[0]).not.toHaveProperty("finishedAt");
+    const suspend = wanting({ spec: { ...withGpu, suspend: true } });
+    expect(ready(passed({ status: still.status, model: suspend }))).toBe("False Suspended");
+  });
+
   test("nothing begins that nobody wants any more, or has not decided upon", () => {
     const stopped = endedBy(
       { code: 0 },

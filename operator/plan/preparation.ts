@@ -87,18 +87,21 @@ export const trainingEffects = (
   { verb: "create", object: trainingJob(inputs, settings) },
 ];
 
-/** All is there: the training begins, with the resources that are asked for now. */
+/**
+ * All is there: the training begins, with the resources that are asked for now. Until it can, the time at which the step
+ * ended is kept: its Job goes after a day, and is not to be missed.
+ */
 export const prepared = (
   world: VersionWorld,
   wish: Wish,
-  before: VersionStanding,
-  attempt: Attempt,
+  standing: VersionStanding,
+  attempt: Attempt & { finishedAt: string },
   inputs: AttemptInputs,
 ): Step => {
-  const { version, now } = world;
+  const { version } = world;
+  const before = { ...standing, attempts: replaced(standing.attempts, attempt) };
   if (wish.is === "stop") {
-    const end = { is: "stopped" as const, reason: wish.reason };
-    return ended(world, wish, before, { ...attempt, finishedAt: now }, end);
+    return ended(world, wish, before, attempt, { is: "stopped", reason: wish.reason });
   }
   if (wish.is === "leave") {
     const outcome = preparing(version, attempt);
