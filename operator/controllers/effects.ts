@@ -4,7 +4,13 @@
 import { STORE_CLAIM } from "../../api/group.ts";
 import { OwnerReference } from "../../api/objectmeta.ts";
 import type { Effect, Manifest, Refusal } from "../plan/plan.ts";
-import { type ApiError, isAlreadyExists, isConflict, isRefused } from "../runtime/apierror.ts";
+import {
+  type ApiError,
+  isAlreadyExists,
+  isConflict,
+  isInternal,
+  isRefused,
+} from "../runtime/apierror.ts";
 import type { Client } from "../runtime/client.ts";
 import type { KubeObject } from "../runtime/object.ts";
 import { keyOf, type Resource } from "../runtime/resource.ts";
@@ -66,7 +72,7 @@ const create = async (
     await client.create(resources[object.kind], object);
     return undefined;
   } catch (error) {
-    if (isRefused(error)) return refusal(object, error);
+    if (isRefused(error) || isWithoutWebhook(error)) return refusal(object, error);
     if (!isAlreadyExists(error)) throw error;
   }
   // The store's claim belongs to nobody.
@@ -123,6 +129,10 @@ const isNamesake = (controller: unknown, owner: OwnerReference): boolean => {
 };
 
 const groupOf = ({ apiVersion }: OwnerReference): string => apiVersion.split("/")[0] ?? "";
+
+/** Kueue's, say, while it is restarted: it may take long to come back, and nothing else would tell why nothing begins. */
+const isWithoutWebhook = (error: unknown): error is ApiError =>
+  isInternal(error) && /failed calling webhook/.test(error.message);
 
 const refusal = ({ kind, metadata }: Manifest, error: ApiError): Refusal => ({
   kind,

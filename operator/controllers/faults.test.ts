@@ -139,6 +139,24 @@ describe("a cluster that is not kind", () => {
     await scene.untilReady();
   });
 
+  test("a webhook that admits Jobs does not answer: said in the API server's words, then cured", async () => {
+    const message =
+      'Internal error occurred: failed calling webhook "mjob.kb.io": connect: connection refused';
+    const allow = scene.server.faults.add(({ verb, plural, key }) =>
+      verb === "create" && plural === "jobs" && key.includes("pets")
+        ? { status: 500, reason: "InternalError", message }
+        : undefined,
+    );
+    await scene.begin();
+    scene.declare();
+    await until("AdmissionDenied");
+    expect(condition(model().status, "Ready")?.message).toContain('webhook "mjob.kb.io"');
+    expect(condition(model().status, "Stalled")).toBeUndefined();
+    allow();
+    scene.server.put(deepModels, modelManifest({}, { "deeptrain.dev/retry": "1" }));
+    await scene.untilReady();
+  });
+
   test("a missing right is named with verb, resource and namespace", async () => {
     const message =
       'jobs.batch is forbidden: User "system:serviceaccount:deeptrain-system:x" cannot create resource "jobs" in API group "batch" in the namespace "shop"';
