@@ -274,6 +274,14 @@ describe("what a training sees beside its data", () => {
     expect(at("https://a.test/w")).not.toBe(at("https://b.test/w"));
     expect(digestOf({ name: "none" })).toBe(digestOf(undefined));
   });
+
+  test("more memory is another placement, another release's default is none", () => {
+    const asked = (memory: string) => placementOf(model({ spec: { resources: { memory } } }).spec);
+    const unasked = placementOf(model().spec);
+    expect(placementDigest(asked("8Gi"))).not.toBe(placementDigest(asked("4Gi")));
+    expect(placementDigest({ ...unasked, memory: "9Gi" })).toBe(placementDigest(unasked));
+    expect(placementDigest(asked(unasked.memory))).not.toBe(placementDigest(unasked));
+  });
 });
 
 describe("an import of videos", () => {

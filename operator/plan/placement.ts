@@ -13,6 +13,8 @@ import { quantityValue } from "./quantity.ts";
 export interface Placement {
   cpu: string;
   memory: string;
+  /** Nobody asked for that memory: it is the template's. */
+  memoryIsDefault?: true;
   gpus: number;
   /** Pods that train together; absent where it is one. */
   nodes?: number;
@@ -25,7 +27,9 @@ export interface Placement {
 
 export const placementOf = (spec: DeepModelSpec): Placement => ({
   cpu: spec.resources?.cpu ?? "2",
-  memory: spec.resources?.memory ?? newestTemplate(spec.template).memory,
+  ...(spec.resources?.memory === undefined
+    ? { memory: newestTemplate(spec.template).memory, memoryIsDefault: true as const }
+    : { memory: spec.resources.memory }),
   gpus: spec.resources?.gpus ?? 0,
   ...several(spec.resources?.nodes ?? 1),
   gpuResourceName: spec.resources?.gpuResourceName ?? "nvidia.com/gpu",
@@ -38,7 +42,9 @@ export const placementOf = (spec: DeepModelSpec): Placement => ({
 
 const several = (nodes: number): Pick<Placement, "nodes"> => (nodes > 1 ? { nodes } : {});
 
-export const placementDigest = (placement: Placement): string => canonicalDigest(placement);
+/** Another release's default is no change of the user's: it cures, replaces and begins nothing. */
+export const placementDigest = ({ memoryIsDefault, memory, ...others }: Placement): string =>
+  canonicalDigest(memoryIsDefault === true ? others : { ...others, memory });
 
 /** Processes that share each batch: one for each GPU, without GPUs one on each node. */
 export const processesOf = (resources: DeepModelSpec["resources"]): number =>
