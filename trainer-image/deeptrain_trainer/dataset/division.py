@@ -6,6 +6,7 @@ leads nowhere.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, NamedTuple
@@ -23,6 +24,8 @@ Lists = Mapping[str, bytes | str]
 _ABSENT: Final = ("", "~", "null")
 # Absolute paths, drive letters and addresses; what has backslashes is no path here.
 _ELSEWHERE: Final = re.compile(r"/|[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*://")
+# Of listed files, beside twice as many as there are: what is not there takes memory that no limit of items counts.
+_LISTED: Final = 100_000
 _ADVICE: Final = "leads out of the dataset: name a part of it, relative to this file, with `/`"
 
 
@@ -46,10 +49,11 @@ class Division(NamedTuple):
         exports name `val` and `test` even where they have none. `files` matter where it names lists.
 
         Raises:
-            Failure: `InputInvalid`: a path leads out of the source, a list cannot be read, or train is not there
-                while others are.
+            Failure: `InputInvalid`: a path leads out of the source, a list cannot be read or names far more files
+                than there are, or train is not there while others are.
         """
         places: Places = {}
+        read: set[str] = set()
         for split, text in self.entries:
             known: Collection[str] = lists.keys() if _is_list(text) else folders
             place = self._found(self.file, text, known, split)
@@ -57,19 +61,34 @@ class Division(NamedTuple):
                 continue
             if not _is_list(text):
                 places.setdefault(place, split)
-                continue
-            listed = [
-                self._found(place, line, files, f"line {number}")
-                for number, line in enumerate(_lines(place, lists[place]), 1)
-                if line
-            ]
-            if listed and not any(path in files for path in listed):
-                raise _failure(place, f"none of its {len(listed):,} files is there")
-            for path in listed:
-                places.setdefault(path, split)
+            elif place not in read:
+                read.add(place)
+                self._follow(place, lists[place], files, places, split)
         if places and "train" not in places.values():
             raise _failure(self.file, "train is not there: name a folder of pictures")
         return places
+
+    def _follow(
+        self,
+        file: str,
+        content: bytes | str,
+        files: Collection[str],
+        places: Places,
+        split: Split,
+    ) -> None:
+        """Adds what a list names to `places`."""
+        listed, is_any_there = 0, False
+        for number, line in enumerate(_lines(file, content), 1):
+            if not line:
+                continue
+            path = self._found(file, line, files, f"line {number}")
+            listed += 1
+            is_any_there = is_any_there or path in files
+            places.setdefault(path, split)
+            if len(places) > _LISTED + 2 * len(files):
+                raise _failure(file, f"more files are listed than are there: {len(files):,}")
+        if listed and not is_any_there:
+            raise _failure(file, f"none of its {listed:,} files is there")
 
     def _found(self, file: str, text: str, known: Collection[str], what: str) -> str:
         """What a text of a file means: one that is known if it can, else where it would be."""
@@ -94,10 +113,10 @@ def _lines(file: str, content: bytes | str) -> Iterator[str]:
     if isinstance(content, str):
         raise _failure(file, content)
     try:
-        text = content.decode("utf-8-sig")
+        for line in io.TextIOWrapper(io.BytesIO(content), "utf-8-sig"):
+            yield line.strip()
     except UnicodeDecodeError:
         raise _failure(file, "is no text file: a path on each line is expected") from None
-    return map(str.strip, text.splitlines())
 
 
 def _failure(file: str, problem: str) -> Failure:

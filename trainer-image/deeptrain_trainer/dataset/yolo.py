@@ -119,7 +119,7 @@ class Yolo:
 
         One that cannot be followed matters only where the folders' own names say nothing.
         """
-        found: list[tuple[str, Places]] = []
+        first, found = "", Places()
         problems: list[Failure] = []
         known = frozenset(files) if any(each.names_lists for each in self._divisions) else ()
         for division in sorted(self._divisions):
@@ -128,20 +128,16 @@ class Yolo:
             except Failure as problem:
                 problems.append(problem)
                 continue
-            if places:
-                found.append((division.file, places))
-        if not found:
-            if problems and not by_name:
-                raise problems[0]
-            return {}
-        (first, places), *others = found
-        for file, other in others:
-            if other != places:
+            if found and places and places != found:
                 raise Failure(
                     "InputInvalid",
-                    f"`{shown(first, 80)}` and `{shown(file, 80)}` name other folders: keep one",
+                    f"`{shown(first, 80)}` and `{shown(division.file, 80)}` name other folders: keep one",
                 )
-        return places
+            if not found:
+                first, found = division.file, places
+        if not found and problems and not by_name:
+            raise problems[0]
+        return found
 
     def _split_of(self, path: str) -> Split | None:
         return split_at(self._places, path) or _split(path.rpartition("/")[0])

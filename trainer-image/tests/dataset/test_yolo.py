@@ -1,6 +1,7 @@
 """The format `yolo`."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -346,6 +347,30 @@ def test_lists_that_are_too_long_are_refused_only_where_they_are_named(
     files["data.yaml"] = NAMES
     files |= {f"{n}.txt": b"x" * 999 for n in range(3)}
     assert sum(place.run_archive(tar_of(files | long))["items"].values()) == 8
+
+
+def test_a_list_is_read_once_and_names_no_more_than_memory_is_meant_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not there is no item, so no limit of items counts it."""
+    monkeypatch.setattr("deeptrain_trainer.dataset.division._LISTED", 20)
+    files = divided(f"train: [{', '.join(['train.txt'] * 5)}]\nval: val.txt", {"all": range(8)})
+    files["val.txt"] = listing("images/all/6.png", "images/all/7.png")
+    there = [f"images/all/{n}.png" for n in range(6)]
+    lost = [f"images/all/lost{n}.png" for n in range(40)]
+    failure = place.failure(files | {"train.txt": listing(*there, *lost)})
+    assert "`train.txt`: more files are listed than are there: 8" in failure.message
+    read: list[str] = []
+
+    def lines(file: str, content: bytes) -> Iterator[str]:
+        read.append(file)
+        return iter(content.decode().split("\n"))
+
+    monkeypatch.setattr("deeptrain_trainer.dataset.division._lines", lines)
+    # The same ones again, as where rare ones are to be seen more often, are no others.
+    record = place.run_archive(tar_of(files | {"train.txt": listing(*there * 100)}))
+    assert record["items"] == {"train": 6, "validation": 2, "test": 0}
+    assert read == ["train.txt", "val.txt"]
 
 
 def test_a_label_file_among_the_pictures_is_told(place: Place) -> None:
