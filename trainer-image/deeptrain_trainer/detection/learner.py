@@ -108,9 +108,8 @@ class DetectorLearner:
             pixels = torch.from_numpy(self.validation_pixels.batch(indices)).to(device)
             predicted = self.model(to_planes(pixels))
             given = self.model.candidates(predicted)
-            scores = given[1]
-            if not predicted.is_finite() or not scores.isfinite().all():
-                raise FloatingPointError("scores are not finite")
+            if not predicted.is_finite() or not all(part.isfinite().all() for part in given[:2]):
+                raise FloatingPointError("boxes or scores are not finite")
             truth = self.validation.batch(indices).to(device)
             parts = self.model.losses(predicted, truth, torch.zeros(len(indices), device=device))
             sums.append(torch.tensor(parts, dtype=torch.float64))

@@ -165,7 +165,11 @@ def test_a_training_that_diverges_is_named(prepared: Prepared) -> None:
 
 
 def test_weights_that_are_no_numbers_have_no_metrics(prepared: Prepared) -> None:
-    for part in ("head.boxes.concept_output.bias", "head.proposals.deltas.bias"):
+    for part in (
+        "head.boxes.concept_output.bias",
+        "head.boxes.box_output.bias",
+        "head.proposals.deltas.bias",
+    ):
         t = prepared()
         t.model.get_parameter(part).data.fill_(float("nan"))
         t.model.eval()
