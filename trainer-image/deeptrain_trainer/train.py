@@ -193,18 +193,10 @@ def _finish(t: Training) -> dict[str, Any]:
         **model.base_counts(),
     }
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    metrics = {
-        **measured,
-        "selectedBy": t.learner.selection_metric,
-        "bestEpoch": t.state.best_epoch,
-        "concepts": evaluation.concepts,
-        "history": t.state.history,
-        "warnings": evaluation.warnings,
-    }
     files |= {
         "weights.safetensors": save(weights),
         CONCEPTS: document(run.concepts),
-        METRICS: document(metrics),
+        METRICS: document(measured | _details(t, evaluation)),
         **evaluation.files,
     }
     identity = {
@@ -217,12 +209,18 @@ def _finish(t: Training) -> dict[str, Any]:
     artifact = publish(run.output, files, identity | evaluation.manifest | facts, run.attempt)
     t.checkpoints.remove()
     gated = gated_values(run.gated, run.concepts, evaluation.concepts)
+    record = {"outcome": "published", "inputsHash": run.inputs_hash, "artifact": artifact}
+    return {**record, **facts, **gated}
+
+
+def _details(t: Training, evaluation: Evaluation) -> dict[str, Any]:
+    """What `metrics.json` has beside the values of all."""
     return {
-        "outcome": "published",
-        "inputsHash": run.inputs_hash,
-        "artifact": artifact,
-        **facts,
-        **gated,
+        "selectedBy": t.learner.selection_metric,
+        "bestEpoch": t.state.best_epoch,
+        "concepts": evaluation.concepts,
+        "history": t.state.history,
+        "warnings": evaluation.warnings,
     }
 
 
