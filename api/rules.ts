@@ -3,10 +3,11 @@
 
 import { z } from "zod";
 import { DatasetSource, DatasetSpec, PvcSource, Splits } from "./dataset.ts";
-import { DeepModelSpec, Scheduling, Toleration } from "./deepmodel.ts";
+import { DeepModelSpec } from "./deepmodel.ts";
 import { Gate, GatedMetricName, isOfConcept, isOverall } from "./gate.ts";
 import { conceptMetricNames } from "./metrics.ts";
 import { type Judgement, judging, type Rule, ruleOn } from "./rule.ts";
+import { Scheduling, Toleration } from "./scheduling.ts";
 import { templateRules } from "./templaterules.ts";
 
 /** Children are named after their parents (`<model>-v<N>-a<K>`), and a name of a Job has at most 63 characters. */
