@@ -26,7 +26,7 @@ DENSE_RULE = MatchRule(0.5, 0.4, claims=True)
 IGNORED_SHARE = 0.5
 # Boxes that all anchors of an image are compared with at once: 100 of them would take 500 MB at 1,024 pixels.
 _BOXES_AT_ONCE = 16
-# Numbers in `Targets.match`.
+# What `match` gives where there is no box.
 BACKGROUND, UNKNOWN = -1, -2
 
 
