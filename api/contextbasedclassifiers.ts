@@ -5,7 +5,7 @@ import type { Defaults, Revisions } from "./template.ts";
 const defaults: Defaults = {
   optimizer: "SGD",
   rate: { spelling: "lrate", value: 0.1 },
-  hyperparameters: { batch_size: 64, logreg: true, num_epochs: 100, seed: 0 },
+  hyperparameters: { batch_size: 64, logreg: true, num_epochs: 100, weight_decay: 1e-4, seed: 0 },
 };
 
 const linear: Revisions = [

@@ -5,7 +5,7 @@ import { baseNames } from "./bases.ts";
 import { Conditions } from "./conditions.ts";
 import { ConceptName, Digest, HttpUrl, Sha256 } from "./dataset.ts";
 import { Gate } from "./gate.ts";
-import { Hyperparameters } from "./hyperparameters.ts";
+import { Hyperparameters, LrateSchedule } from "./hyperparameters.ts";
 import { Metrics } from "./metrics.ts";
 import { ObjectMeta } from "./objectmeta.ts";
 import { Scheduling } from "./scheduling.ts";
@@ -263,6 +263,12 @@ export const Resolved = z
           .optional()
           .describe("Epochs before the learning rate first drops."),
         step_epochs: resolvedNumber.optional().describe("Epochs between later drops."),
+        lrate_schedule: z
+          .object({ value: LrateSchedule.describe("The value."), source })
+          .optional()
+          .describe(
+            "How the learning rate falls. With cosine there are no init_epochs and step_epochs.",
+          ),
         logreg: resolvedBoolean
           .optional()
           .describe("true: one sigmoid per concept. false: softmax."),
@@ -277,6 +283,9 @@ export const Resolved = z
         use_perclass_regression: resolvedBoolean
           .optional()
           .describe("Whether boxes are regressed for each concept by itself."),
+        weight_decay: resolvedNumber
+          .optional()
+          .describe("How strongly each update draws the weights towards 0."),
         seed: resolvedNumber.describe("Seed of the run."),
       })
       .describe(
@@ -288,7 +297,7 @@ export const Resolved = z
       .max(1000)
       .meta({ "x-kubernetes-list-type": "atomic" })
       .describe(
-        "Epochs after which the learning rate drops (the first 20). None for a context-based classifier, whose rate falls with a cosine.",
+        "Epochs after which the learning rate drops (the first 20). None where lrate_schedule is cosine, and for a context-based classifier, whose rate falls with a cosine too.",
       ),
     stepsPerEpoch: count
       .optional()

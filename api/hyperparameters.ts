@@ -6,6 +6,10 @@ import type { TemplateType } from "./template.ts";
 
 const learningRate = z.number().gt(0).max(1000);
 const epochs = z.int().min(1).max(1000);
+const weightDecay = z.number().min(0).max(1);
+/** How the learning rate falls after its warm-up. */
+export const LrateSchedule = z.enum(["step", "cosine"]);
+export type LrateSchedule = z.infer<typeof LrateSchedule>;
 
 /** What a user may write. All are optional; none has a CRD default (resolved values are in status.resolved). */
 export const Hyperparameters = z
@@ -57,6 +61,9 @@ export const Hyperparameters = z
       .describe(
         "Epochs between later drops. Default: 7/65 of num_epochs, at least 1. Classifiers, detectors and embedders.",
       ),
+    lrate_schedule: LrateSchedule.optional().describe(
+      "How the learning rate falls after its warm-up. step: it drops after init_epochs, and then every step_epochs. cosine: by half a cosine over all steps, to nearly 0 at the last (Loshchilov and Hutter 2017); init_epochs and step_epochs would do nothing beside it, and are refused. Default step. Classifiers, detectors and embedders; a context-based classifier always has a cosine.",
+    ),
     logreg: z
       .boolean()
       .optional()
@@ -98,6 +105,11 @@ export const Hyperparameters = z
       .describe(
         "true: boxes are regressed for each concept by itself. false: once for all concepts. Default true for fasterrcnn, whose second stage regresses each proposal; false for the others. Refused where anchors x 4 x concepts is more than 8192 (9 anchors for retinanet, 6 for ssdlite; 1 for fasterrcnn, which takes every number of concepts). Detectors.",
       ),
+    weight_decay: weightDecay
+      .optional()
+      .describe(
+        "How strongly each update draws the weights towards 0; biases and norms are left out. AdamW shrinks a weight by the learning rate times this (decoupled), SGD adds this times the weight to its gradient. 0: not at all. Default: the template's.",
+      ),
     seed: z
       .int()
       .min(0)
@@ -119,6 +131,7 @@ export const typesWith = {
   image_size: ["visual-classifier", "visual-detector", "visual-embedder"],
   init_epochs: ["visual-classifier", "visual-detector", "visual-embedder"],
   step_epochs: ["visual-classifier", "visual-detector", "visual-embedder"],
+  lrate_schedule: ["visual-classifier", "visual-detector", "visual-embedder"],
   logreg: ["visual-classifier", "context-based-classifier"],
   num_items_per_epoch: ["visual-classifier", "visual-detector", "visual-embedder"],
   test_freq: ["visual-classifier", "visual-detector", "visual-embedder"],
@@ -132,6 +145,7 @@ export const typedHyperparameters: readonly TypedHyperparameter[] = [
   "image_size",
   "init_epochs",
   "step_epochs",
+  "lrate_schedule",
   "logreg",
   "num_items_per_epoch",
   "test_freq",
@@ -146,7 +160,8 @@ export const hasHyperparameter = (type: TemplateType, name: TypedHyperparameter)
 
 /**
  * What a run is trained with: every hyperparameter that the template's type has, and no other; the learning rate in
- * one spelling. `seed` and `detection_score_threshold` travel beside it.
+ * one spelling. `seed` and `detection_score_threshold` travel beside it. `lrate_schedule` and `weight_decay` are there only
+ * where they are not the template's, and init_epochs and step_epochs where the rate drops.
  */
 export const EffectiveHyperparameters = z.strictObject({
   average_horizontal_flips: z
@@ -165,6 +180,10 @@ export const EffectiveHyperparameters = z.strictObject({
   image_size: z.int().min(32).max(1024).optional().describe("Side of the square in pixels."),
   init_epochs: epochs.optional().describe("Epochs before the learning rate first drops."),
   step_epochs: epochs.optional().describe("Epochs between later drops."),
+  lrate_schedule: z
+    .literal("cosine")
+    .optional()
+    .describe("cosine: the learning rate falls by half a cosine. Absent: it drops by steps."),
   logreg: z.boolean().optional().describe("true: one sigmoid per concept. false: softmax."),
   lrate: z.number().gt(0).describe("The effective learning rate."),
   num_epochs: epochs.describe("Passes over num_items_per_epoch items."),
@@ -181,5 +200,8 @@ export const EffectiveHyperparameters = z.strictObject({
     .boolean()
     .optional()
     .describe("true: boxes are regressed for each concept by itself."),
+  weight_decay: weightDecay
+    .optional()
+    .describe("Weight decay of what is no bias and no norm. Absent: the template's."),
 });
 export type EffectiveHyperparameters = z.infer<typeof EffectiveHyperparameters>;

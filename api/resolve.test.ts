@@ -35,9 +35,11 @@ describe("the catalogue", () => {
     batch_size: 64,
     image_size: 224,
     logreg: true,
+    lrate_schedule: "step",
     num_epochs: 65,
     num_items_per_epoch: 0,
     test_freq: 1,
+    weight_decay: 1e-4,
     seed: 0,
   };
   const multiplied = (base_gradient_multiplier: number) => ({
@@ -158,6 +160,47 @@ describe("resolved hyperparameters", () => {
     ).toHaveLength(20);
   });
 
+  it("are told beside the first versions' only where they are not the template's", () => {
+    const resolve = (given: Hyperparameters) => resolveHyperparameters(lite, given, pretrained);
+    const unwritten = resolve({});
+    const written = resolve({ lrate_schedule: "step", weight_decay: 1e-4 });
+    expect(written.effective).toEqual(unwritten.effective);
+    expect(written.origins).toEqual({
+      ...unwritten.origins,
+      lrate_schedule: { value: "step", source: "given" },
+      weight_decay: { value: 1e-4, source: "given" },
+    });
+    expect(resolve({ weight_decay: 0 }).effective).toEqual({
+      ...unwritten.effective,
+      weight_decay: 0,
+    });
+  });
+
+  it("have no drops where the rate falls with a cosine", () => {
+    const resolve = (given: Hyperparameters) => resolveHyperparameters(lite, given, pretrained);
+    const { effective, origins, dropEpochs } = resolve({ lrate_schedule: "cosine" });
+    const { init_epochs, step_epochs, ...others } = resolve({}).effective;
+    expect(effective).toEqual({ ...others, lrate_schedule: "cosine" });
+    expect(origins).not.toHaveProperty("init_epochs");
+    expect(origins).not.toHaveProperty("step_epochs");
+    expect(origins.lrate_schedule).toEqual({ value: "cosine", source: "given" });
+    expect(dropEpochs).toEqual([]);
+    expect([init_epochs, step_epochs]).toEqual([25, 7]);
+  });
+
+  it.each(
+    templateNames.flatMap((name) =>
+      [true, false].map((isPretrained) => [name, isPretrained] as const),
+    ),
+  )("%s, pretrained %s: the template's own weight_decay is not told", (name, isPretrained) => {
+    const revision = newestTemplate(name);
+    const { weight_decay } = revision[isPretrained ? "pretrained" : "scratch"].hyperparameters;
+    const resolve = (given: Hyperparameters) =>
+      resolveHyperparameters(revision, given, { isPretrained }).effective;
+    expect(resolve({ weight_decay })).toEqual(resolve({}));
+    expect(resolve({ weight_decay: 0.3 })).toEqual({ ...resolve({}), weight_decay: 0.3 });
+  });
+
   it("rounds an epoch up to whole batches", () => {
     const given = { batch_size: 64, num_epochs: 10 };
     expect(resolveHyperparameters(resnet, given, { ...atRandom, trainItems: 129 })).toMatchObject({
@@ -193,6 +236,8 @@ describe("resolved hyperparameters", () => {
       num_items_per_epoch: optional(fc.integer({ min: 0, max: 1_000_000_000 })),
       test_freq: epochs,
       use_perclass_regression: optional(fc.boolean()),
+      lrate_schedule: optional(fc.constantFrom("step", "cosine")),
+      weight_decay: optional(fc.double({ min: 0, max: 1, noNaN: true })),
       seed: optional(fc.integer({ min: 0, max: 2 ** 31 - 1 })),
     });
     const revisions = fc.constantFrom(...templateNames.map(newestTemplate));
@@ -208,7 +253,7 @@ describe("resolved hyperparameters", () => {
 
   it("hold exactly what the template's type has", () => {
     const always = ["batch_size", "lrate", "num_epochs"];
-    const beside = ["detection_score_threshold"];
+    const beside = ["detection_score_threshold", "lrate_schedule"];
     for (const name of templateNames) {
       const revision = newestTemplate(name);
       const everything = Hyperparameters.parse({
@@ -222,7 +267,9 @@ describe("resolved hyperparameters", () => {
         const own = typedHyperparameters.filter((key) => hasHyperparameter(revision.type, key));
         const told = own.filter((key) => !beside.includes(key));
         expect(Object.keys(resolved.effective).sort()).toEqual([...always, ...told].sort());
-        expect(Object.keys(resolved.origins).sort()).toEqual([...always, "seed", ...own].sort());
+        expect(Object.keys(resolved.origins).sort()).toEqual(
+          [...always, "seed", "weight_decay", ...own].sort(),
+        );
         expect(resolved.detectionScoreThreshold !== undefined).toBe(
           revision.type === "visual-detector",
         );

@@ -82,7 +82,7 @@ export const resolveHyperparameters = (
 ): ResolvedHyperparameters => {
   const defaults = isPretrained ? revision.pretrained : revision.scratch;
   const origins = originsOf(revision, defaults, given);
-  const effective = effectiveValues(revision.type, origins);
+  const effective = effectiveValues(revision.type, origins, defaults);
   const written = effective.num_items_per_epoch ?? 0;
   const items = written > 0 ? written : trainItems;
   const stepsPerEpoch = items === undefined ? undefined : stepsOf(revision.type, items, effective);
@@ -114,7 +114,7 @@ const stepsOf = (
 
 type Origins = Resolved["hyperparameters"];
 type Booleans = "average_horizontal_flips" | "logreg" | "use_perclass_regression";
-type Numbers = Exclude<keyof Origins, Booleans | "lrate">;
+type Numbers = Exclude<keyof Origins, Booleans | "lrate" | "lrate_schedule">;
 
 /** Each value with where it came from; those that the type does not have are left out. */
 const originsOf = (
@@ -138,13 +138,19 @@ const originsOf = (
     value: given[name] ?? filled[name] ?? false,
     source: given[name] === undefined ? ("default" as const) : ("given" as const),
   });
+  const schedule = {
+    value: given.lrate_schedule ?? filled.lrate_schedule ?? ("step" as const),
+    source: given.lrate_schedule === undefined ? ("default" as const) : ("given" as const),
+  };
   const ofSomeTypes = {
     average_horizontal_flips: boolean("average_horizontal_flips"),
     base_gradient_multiplier: number("base_gradient_multiplier"),
     detection_score_threshold: number("detection_score_threshold"),
     image_size: number("image_size"),
-    init_epochs: number("init_epochs"),
-    step_epochs: number("step_epochs"),
+    ...(schedule.value === "cosine"
+      ? {}
+      : { init_epochs: number("init_epochs"), step_epochs: number("step_epochs") }),
+    lrate_schedule: schedule,
     logreg: boolean("logreg"),
     num_items_per_epoch: number("num_items_per_epoch"),
     test_freq: number("test_freq"),
@@ -156,6 +162,7 @@ const originsOf = (
     batch_size: batchSize,
     lrate: effectiveLearningRate(defaults, given, batchSize.value),
     num_epochs: number("num_epochs"),
+    weight_decay: number("weight_decay"),
     seed: number("seed"),
   };
 };
@@ -172,13 +179,21 @@ const ofType = <T extends Partial<Record<TypedHyperparameter, unknown>>>(
   return kept;
 };
 
-const effectiveValues = (type: TemplateType, origins: Origins): EffectiveHyperparameters => ({
+const effectiveValues = (
+  type: TemplateType,
+  origins: Origins,
+  defaults: Defaults,
+): EffectiveHyperparameters => ({
   ...ofType(type, {
     average_horizontal_flips: origins.average_horizontal_flips?.value ?? false,
     base_gradient_multiplier: origins.base_gradient_multiplier?.value ?? 0,
     image_size: origins.image_size?.value ?? 0,
-    init_epochs: origins.init_epochs?.value ?? 0,
-    step_epochs: origins.step_epochs?.value ?? 0,
+    ...(origins.lrate_schedule?.value === "cosine"
+      ? {}
+      : {
+          init_epochs: origins.init_epochs?.value ?? 0,
+          step_epochs: origins.step_epochs?.value ?? 0,
+        }),
     logreg: origins.logreg?.value ?? false,
     num_items_per_epoch: origins.num_items_per_epoch?.value ?? 0,
     test_freq: origins.test_freq?.value ?? 0,
@@ -187,4 +202,16 @@ const effectiveValues = (type: TemplateType, origins: Origins): EffectiveHyperpa
   batch_size: origins.batch_size.value,
   lrate: origins.lrate.value,
   num_epochs: origins.num_epochs.value,
+  ...besideDefault(origins, defaults),
+});
+
+/** Younger than the first versions, whose hashes stay what they are: told and hashed only where they are not the template's. */
+const besideDefault = (
+  { lrate_schedule: schedule, weight_decay: decay }: Origins,
+  { hyperparameters }: Defaults,
+): Pick<EffectiveHyperparameters, "lrate_schedule" | "weight_decay"> => ({
+  ...(schedule?.value === "cosine" ? { lrate_schedule: schedule.value } : {}),
+  ...(decay === undefined || decay.value === hyperparameters.weight_decay
+    ? {}
+    : { weight_decay: decay.value }),
 });

@@ -1,6 +1,7 @@
 // What a template is made of. The templates themselves are in one file for each type.
 
 import type { BaseName } from "./bases.ts";
+import type { LrateSchedule } from "./hyperparameters.ts";
 
 export const templateTypes = [
   "visual-classifier",
@@ -29,11 +30,13 @@ export interface DefaultHyperparameters {
   detection_score_threshold?: number;
   image_size?: number;
   logreg?: boolean;
+  lrate_schedule?: LrateSchedule;
   num_epochs: number;
   num_items_per_epoch?: number;
   seed: number;
   test_freq?: number;
   use_perclass_regression?: boolean;
+  weight_decay: number;
 }
 
 /** How a template is trained where nothing is written. */

@@ -102,6 +102,18 @@ const learningRates: readonly Rule[] = [
   }),
 ];
 
+/** The rate would drop at no epoch: what is written beside would do nothing. */
+const nothingBesideCosine = (["init_epochs", "step_epochs"] as const).map(
+  (name): Rule =>
+    ruleOn(Hyperparameters, "spec.hyperparameters", {
+      rule: `!has(self.${name}) || !has(self.lrate_schedule) || self.lrate_schedule != 'cosine'`,
+      holds: (self) => self[name] === undefined || self.lrate_schedule !== "cosine",
+      fieldPath: `.${name}`,
+      reason: "FieldValueForbidden",
+      message: `${name} does nothing where lrate_schedule is cosine: the rate falls at every step; remove one of the two`,
+    }),
+);
+
 /** Templates without image_size are refused it by another rule. */
 const anySize = { min: 32, max: 1024, step: 16 };
 const sizesOf = (template: TemplateName) => newestTemplate(template).imageSizes ?? anySize;
@@ -216,6 +228,7 @@ export const templateRules: readonly Rule[] = [
     message: `templateRevision must be a revision that exists: ${revisionsInWords}`,
   }),
   ...learningRates,
+  ...nothingBesideCosine,
   ...onlyForItsTypes,
   ...ranges,
   atMostNumEpochs("init_epochs"),

@@ -9,15 +9,20 @@ import type {
   Revisions,
 } from "./template.ts";
 
-const hyperparameters = (base_gradient_multiplier: number): DefaultHyperparameters => ({
+const hyperparameters = (
+  base_gradient_multiplier: number,
+  weight_decay: number,
+): DefaultHyperparameters => ({
   average_horizontal_flips: true,
   base_gradient_multiplier,
   batch_size: 64,
   image_size: 224,
   logreg: true,
+  lrate_schedule: "step",
   num_epochs: 65,
   num_items_per_epoch: 0,
   test_freq: 1,
+  weight_decay,
   seed: 0,
 });
 
@@ -25,13 +30,13 @@ const hyperparameters = (base_gradient_multiplier: number): DefaultHyperparamete
 const sgd = (perItem: number, multiplier: number): Defaults => ({
   optimizer: "SGD",
   rate: { spelling: "per_item_lrate", value: perItem },
-  hyperparameters: hyperparameters(multiplier),
+  hyperparameters: hyperparameters(multiplier, 1e-4),
 });
 
 const adamw = (multiplier: number): Defaults => ({
   optimizer: "AdamW",
   rate: { spelling: "lrate", value: 1e-3 },
-  hyperparameters: hyperparameters(multiplier),
+  hyperparameters: hyperparameters(multiplier, 0.05),
 });
 
 const sizes: ImageSizes = { min: 64, max: 1024, step: 32 };

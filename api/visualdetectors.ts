@@ -6,30 +6,33 @@ import type { Backbone, DefaultHyperparameters, Defaults, Revisions } from "./te
 const hyperparameters = (
   base_gradient_multiplier: number,
   image_size: number,
+  weight_decay: number,
 ): DefaultHyperparameters => ({
   average_horizontal_flips: true,
   base_gradient_multiplier,
   batch_size: 16,
   detection_score_threshold: 0.3,
   image_size,
+  lrate_schedule: "step",
   num_epochs: 50,
   num_items_per_epoch: 0,
   test_freq: 1,
   use_perclass_regression: false,
+  weight_decay,
   seed: 0,
 });
 
 const adamw = (multiplier: number): Defaults => ({
   optimizer: "AdamW",
   rate: { spelling: "lrate", value: 1.5e-3 },
-  hyperparameters: hyperparameters(multiplier, 320),
+  hyperparameters: hyperparameters(multiplier, 320, 0.02),
 });
 
 /** The field's rates at 16 images: 0.01 for one stage, 0.02 for two. */
 const sgd = (perItem: number): Defaults => ({
   optimizer: "SGD",
   rate: { spelling: "per_item_lrate", value: perItem },
-  hyperparameters: hyperparameters(1, 512),
+  hyperparameters: hyperparameters(1, 512, 1e-4),
 });
 
 const oneStage = sgd(6.25e-4);

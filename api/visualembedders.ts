@@ -11,9 +11,11 @@ const adamw = (base_gradient_multiplier: number): Defaults => ({
     base_gradient_multiplier,
     batch_size: 64,
     image_size: 224,
+    lrate_schedule: "step",
     num_epochs: 30,
     num_items_per_epoch: 0,
     test_freq: 1,
+    weight_decay: 0.02,
     seed: 0,
   },
 });

@@ -257,6 +257,7 @@ const fullSpecs = (kind: string): Record<string, unknown>[] => {
       image_size: 256,
       num_epochs: 3,
       init_epochs: 2,
+      lrate_schedule: "step",
       test_freq: 3,
     },
     resources: { ...Object(full.resources), cpu: "2", memory: "4Gi" },

@@ -83,6 +83,8 @@ const modelChanges: Record<string, Change<DeepModelSpec>> = {
   "spec.hyperparameters.image_size": tuned({}, { image_size: 96 }),
   "spec.hyperparameters.init_epochs": tuned({}, { init_epochs: 1 }),
   "spec.hyperparameters.step_epochs": tuned({}, { step_epochs: 1 }),
+  "spec.hyperparameters.lrate_schedule": tuned({}, { lrate_schedule: "cosine" }),
+  "spec.hyperparameters.weight_decay": tuned({}, { weight_decay: 0.5 }),
   "spec.hyperparameters.logreg": tuned({}, { logreg: false }),
   "spec.hyperparameters.lrate": tuned({}, { lrate: 0.5 }),
   "spec.hyperparameters.per_item_lrate": tuned({}, { per_item_lrate: 0.5 }),

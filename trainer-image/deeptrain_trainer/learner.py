@@ -52,7 +52,7 @@ class Learner(Protocol):
 
     @property
     def recipe(self) -> Recipe:
-        """How its weights are updated."""
+        """How its weights are updated, where the run says nothing else."""
 
     @property
     def schedule(self) -> Schedule:

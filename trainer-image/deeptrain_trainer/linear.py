@@ -33,6 +33,7 @@ from .preprocess import IR_VERSION, OPSET, Preprocess, open_session, preprocess_
 from .run import TrainRun
 from .schedule import schedule_of
 
+RECIPE = Recipe("SGD", weight_decay=1e-4)
 # The Euclidean norm of what the head sees: with a norm of 1 it would learn too slowly, and the norm that the base gives
 # says more about the picture's contrast than about what it shows.
 EMBEDDING_NORM = 16.0
@@ -62,6 +63,8 @@ class LinearHead(BasedModel):
 class LinearLearner:
     """See learner.py."""
 
+    recipe = RECIPE
+
     def __init__(self, run: TrainRun, device: Device, check_stop: Callable[[], None]) -> None:
         """Opens the data and their embeddings, which are computed where they are not stored."""
         self.run, self.device, self.check_stop = run, device, check_stop
@@ -74,7 +77,6 @@ class LinearLearner:
             shape="cosine",
             test_freq=-(-resolved.num_epochs // MOST_VALIDATIONS),
         )
-        self.recipe = Recipe("SGD", weight_decay=1e-4)
         self.selection_metric = selection_metric(self.data.exclusive, self.data.are_frames)
         self.validation = validation_sample(run, self.data)
         self.has_validation = len(self.validation) > 0

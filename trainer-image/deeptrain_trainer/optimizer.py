@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .models import BasedModel
+from .run import Hyperparameters
 
 MOMENTUM = 0.9
 BETAS = (0.9, 0.999)
@@ -16,7 +17,10 @@ _OF = "#"
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a template's weights are updated. SGD has Nesterov momentum; AdamW is Loshchilov and Hutter's (2017)."""
+    """How a template's weights are updated where no weight_decay is written.
+
+    SGD has Nesterov momentum; AdamW is Loshchilov and Hutter's (2017).
+    """
 
     optimizer: Literal["SGD", "AdamW"]
     weight_decay: float
@@ -25,9 +29,12 @@ class Recipe:
 
 
 def build_optimizer(
-    model: BasedModel, recipe: Recipe, base_multiplier: float
+    model: BasedModel, recipe: Recipe, hyperparameters: Hyperparameters
 ) -> torch.optim.Optimizer:
     """Each group's `multiplier` is its learning rate over the run's; biases and norms do not decay."""
+    written = hyperparameters.weight_decay
+    weight_decay = recipe.weight_decay if written is None else written
+    base_multiplier = hyperparameters.base_gradient_multiplier
     of_base = {id(p) for p in model.base.parameters()}
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = []
@@ -35,7 +42,7 @@ def build_optimizer(
         own = [p for p in trained if (id(p) in of_base) == is_base]
         matrices = [p for p in own if p.ndim > 1]
         vectors = [p for p in own if p.ndim <= 1]
-        for parameters, decay in ((matrices, recipe.weight_decay), (vectors, 0.0)):
+        for parameters, decay in ((matrices, weight_decay), (vectors, 0.0)):
             if parameters:
                 groups.append(
                     {"params": parameters, "weight_decay": decay, "multiplier": multiplier}

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .failure import Failure
 
@@ -14,6 +14,8 @@ _MAX_UID_CHARACTERS = 64
 @dataclass(frozen=True)
 class Hyperparameters:
     """All resolved, under their published names. `lrate` is the effective learning rate.
+
+    `weight_decay` is None where it is the template's.
 
     Those that a type of template does not have are absent in its run files and read by nothing: here they keep a
     neutral value.
@@ -27,10 +29,12 @@ class Hyperparameters:
     image_size: int = 0
     init_epochs: int = 1
     step_epochs: int = 1
+    lrate_schedule: Literal["step", "cosine"] = "step"
     logreg: bool = True
     num_items_per_epoch: int = 0
     test_freq: int = 1
     use_perclass_regression: bool = False
+    weight_decay: float | None = None
 
 
 @dataclass(frozen=True)

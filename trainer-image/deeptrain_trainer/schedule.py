@@ -67,4 +67,5 @@ def schedule_of(hyperparameters: Hyperparameters, training_items: int) -> Schedu
         init_epochs=hyperparameters.init_epochs,
         step_epochs=hyperparameters.step_epochs,
         test_freq=hyperparameters.test_freq,
+        shape=hyperparameters.lrate_schedule,
     )

@@ -110,11 +110,10 @@ def prepare(
     model.to(device.torch_device).to(memory_format=torch.channels_last)
     if device.torch_device.type == "cpu" and device.precision == "bf16":
         spare_spinning(model, run.threads)
-    multiplier = run.hyperparameters.base_gradient_multiplier
     return Training(
         run=run,
         learner=learner,
-        optimizer=build_optimizer(model, learner.recipe, multiplier),
+        optimizer=build_optimizer(model, learner.recipe, run.hyperparameters),
         device=device,
         checkpoints=Checkpoints(run.output / CHECKPOINTS, run.inputs_hash),
         reporter=reporter,

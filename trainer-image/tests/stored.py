@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from PIL import Image
 from deeptrain_trainer.dataset.box import Box, pack_boxes
 from deeptrain_trainer.dataset.publish import DatasetWriter, LabelledItem
 from deeptrain_trainer.dataset.store import Split, hex_of
+from deeptrain_trainer.run import Hyperparameters
 
 Picture = tuple[NDArray[np.uint8], tuple[str, ...], Split]
 INPUTS_HASH = "sha256:" + "a" * 64
+HYPERPARAMETERS = {field.name for field in fields(Hyperparameters)}
 UID = "11111111-2222-3333-4444-555555555555"
 
 
@@ -116,6 +119,6 @@ def train_run(
         "gpus": 0,
     }
     for name, value in changes.items():
-        target = run["hyperparameters"] if name in run["hyperparameters"] else run
+        target = run["hyperparameters"] if name in HYPERPARAMETERS else run
         target[name] = value
     return run

@@ -321,6 +321,16 @@ def test_stopped_at_any_look_and_resumed_it_ends_with_the_same_bits(
             assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
+def test_weight_decay_and_the_schedule_are_those_that_are_written(
+    dataset: dict[str, str], tmp_path: Path
+) -> None:
+    changes = {"weight_decay": 0.5, "lrate_schedule": "cosine"}
+    training = prepared(typed(embedder_run(dataset, tmp_path, CONCEPTS, **changes)))
+    groups = training.optimizer.param_groups
+    assert {group["weight_decay"] for group in groups} == {0.5, 0}
+    assert training.schedule.shape == "cosine"
+
+
 def test_a_frozen_base_keeps_its_bits(dataset: dict[str, str], tmp_path: Path) -> None:
     training = prepared(
         typed(embedder_run(dataset, tmp_path, CONCEPTS, base_gradient_multiplier=0))

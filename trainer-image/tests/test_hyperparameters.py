@@ -96,6 +96,16 @@ def test_init_epochs_and_step_epochs_drop_the_rate_that_is_trained_with(prepared
     assert rates == pytest.approx([0.01, 0.003, 0.003, 0.0009])
 
 
+def test_lrate_schedule_cosine_is_the_rate_that_is_trained_with(prepared: Prepared) -> None:
+    t = prepared(num_epochs=4, lrate_schedule="cosine", lrate=0.01, batch_size=48)
+    run_training(t)
+    assert isinstance(t.reporter, Recorder)
+    rates = [event["lrate"] for event in t.reporter.of("epoch")]
+    half = 0.5**0.5
+    assert rates == pytest.approx([0.01, 0.005 * (1 + half), 0.005, 0.005 * (1 - half)], rel=1e-4)
+    assert {group["lr"] for group in t.optimizer.param_groups} == {t.schedule.lrate_at(3)}
+
+
 @pytest.mark.parametrize("lrate", [0.01, 0.02])
 def test_lrate_is_what_a_step_is_made_with(prepared: Prepared, lrate: float) -> None:
     t = prepared(lrate=lrate)
@@ -151,3 +161,61 @@ def test_weight_decay_skips_biases_and_norms(prepared: Prepared) -> None:
     others = [p for g in t.optimizer.param_groups if not g["weight_decay"] for p in g["params"]]
     assert all(p.ndim > 1 for p in decayed) and all(p.ndim == 1 for p in others)
     assert len(decayed) + len(others) == len(list(t.model.parameters()))
+
+
+SGD, ADAMW = (f"visual-classifier/{name}" for name in ("resnet18", "vit-small"))
+
+
+@pytest.mark.parametrize(
+    ("template", "shrinks_by"),
+    [
+        # The first step with Nesterov momentum 0.9 is made with 1.9 times the gradient.
+        pytest.param(SGD, 1.9, id="SGD"),
+        pytest.param(ADAMW, 1.0, id="AdamW"),
+    ],
+)
+def test_weight_decay_shrinks_weights_and_nothing_else(
+    prepared: Prepared, template: str, shrinks_by: float
+) -> None:
+    decay, multiplier = 0.5, 0.2
+    shape = {
+        "template": template,
+        "image_size": 96,
+        "batch_size": 4,
+        "lrate": 0.01,
+        "base_gradient_multiplier": multiplier,
+    }
+    t, without = prepared(**shape, weight_decay=decay), prepared(**shape, weight_decay=0)
+    before = weights(t)
+    assert before.keys() == weights(without).keys()
+    one_step(t)
+    one_step(without)
+    shrunk = set()
+    for (name, now), kept in zip(
+        t.model.named_parameters(), without.model.parameters(), strict=True
+    ):
+        if now.ndim == 1:
+            assert torch.equal(now, kept), name
+            continue
+        rate = t.schedule.lrate_at(0) * (multiplier if name.startswith("base.") else 1)
+        torch.testing.assert_close(
+            kept - now, shrinks_by * rate * decay * before[name], atol=1e-6, rtol=1e-3
+        )
+        if not torch.equal(now, kept):
+            shrunk.add(name)
+    # A vision transformer's class token begins at 0, where nothing is left to shrink.
+    decays = {n for n, p in t.model.named_parameters() if p.ndim > 1 and before[n].any()}
+    assert shrunk == decays and "head.weight" in decays
+
+
+@pytest.mark.parametrize(("template", "own"), [(SGD, 1e-4), (ADAMW, 0.05)])
+def test_weight_decay_is_the_templates_where_it_is_not_written(
+    prepared: Prepared, template: str, own: float
+) -> None:
+    shape = {"template": template, "image_size": 96, "batch_size": 4}
+    unwritten, written = prepared(**shape), prepared(**shape, weight_decay=own)
+    for _ in range(2):
+        assert one_step(unwritten) == one_step(written)
+    assert changed(weights(unwritten), written) == set()
+    nothing = prepared(**shape, weight_decay=0)
+    assert {group["weight_decay"] for group in nothing.optimizer.param_groups} == {0}

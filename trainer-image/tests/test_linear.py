@@ -16,7 +16,7 @@ from conftest import CONCEPTS, Recorder
 from contract import assert_event, assert_record
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
-from stored import INPUTS_HASH, UID, train_run
+from stored import HYPERPARAMETERS, INPUTS_HASH, UID, train_run
 
 from deeptrain_trainer import embeddings
 from deeptrain_trainer.artifact import publish
@@ -90,7 +90,7 @@ def linear_run(
     run |= {"template": "context-based-classifier/linear", "derived": str(derived)}
     run["hyperparameters"] = {"batch_size": 16, "logreg": True, "lrate": 0.1, "num_epochs": 20}
     for name, value in changes.items():
-        target = run["hyperparameters"] if name in run["hyperparameters"] else run
+        target = run["hyperparameters"] if name in HYPERPARAMETERS else run
         target[name] = value
     return run
 
@@ -195,6 +195,18 @@ def test_softmax_gives_shares(make: MakeRun) -> None:
     head = open_session(Path(run["output"], "artifact", "head.onnx").read_bytes(), 1)
     scores = head.run(["scores"], {"embedding": opened(typed(run)).vectors})[0]
     np.testing.assert_allclose(scores.sum(1), 1, atol=1e-5)
+
+
+def test_weight_decay_keeps_the_head_small(make: MakeRun) -> None:
+    def head(output: str, **changes: float) -> dict[str, torch.Tensor]:
+        run = make(output, num_epochs=3, **changes)
+        trained(run)
+        return load_file(Path(run["output"], "artifact", "weights.safetensors"))
+
+    unwritten, own = head("unwritten"), head("own", weight_decay=1e-4)
+    assert all(torch.equal(value, own[name]) for name, value in unwritten.items())
+    strong = head("strong", weight_decay=1)
+    assert strong["head.weight"].norm() < 0.7 * unwritten["head.weight"].norm()
 
 
 def test_the_head_is_not_moved_by_the_length_of_an_embedding(make: MakeRun) -> None:

@@ -66,6 +66,11 @@ class StopAt:
         ),
         pytest.param({"logreg": False}, (3, 5), id="softmax"),
         pytest.param(
+            {"lrate_schedule": "cosine", "weight_decay": 0.1, "lrate": 0.05},
+            range(1, STEPS + 3),
+            id="cosine and weight decay",
+        ),
+        pytest.param(
             {"template": "visual-classifier/vit-small", "image_size": 96, "lrate": 1e-4},
             (3, 5),
             id="AdamW with clipping",

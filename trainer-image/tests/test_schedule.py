@@ -1,6 +1,7 @@
 """Steps, epochs and learning rates, as the catalogue of templates says."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,8 @@ from deeptrain_trainer.run import Hyperparameters
 from deeptrain_trainer.schedule import schedule_of
 
 
-def hyperparameters(**changes: float) -> Hyperparameters:
-    values = {
+def hyperparameters(**changes: Any) -> Hyperparameters:
+    values: dict[str, Any] = {
         "average_horizontal_flips": True,
         "base_gradient_multiplier": 1,
         "batch_size": 10,
@@ -56,6 +57,22 @@ def test_the_rate_rises_linearly_over_5_percent_of_the_steps_at_most_500() -> No
     assert schedule_of(hyperparameters(), 1_000_000).warmup_steps == 500
 
 
+def test_a_cosine_falls_by_half_a_wave_over_all_the_steps() -> None:
+    schedule = schedule_of(hyperparameters(lrate_schedule="cosine", lrate=2.0), 1_000)
+    assert schedule.steps == 1_000 and schedule.warmup_steps == 50
+    # 1 + the cosines of 45, 90, 135 and 180 degrees.
+    rates = {250: 1 + 0.5**0.5, 500: 1.0, 750: 1 - 0.5**0.5, 1_000: 0.0}
+    assert [schedule.lrate_at(step) for step in rates] == pytest.approx(list(rates.values()))
+    assert 0 < schedule.lrate_at(999) < 1e-5
+    assert schedule.lrate_at(0) == pytest.approx(2 / 51)
+
+
+def test_a_cosine_is_not_moved_by_the_epochs_of_drops() -> None:
+    one = schedule_of(hyperparameters(lrate_schedule="cosine"), 70)
+    other = schedule_of(hyperparameters(lrate_schedule="cosine", init_epochs=1, step_epochs=1), 70)
+    assert [one.lrate_at(step) for step in range(70)] == [other.lrate_at(s) for s in range(70)]
+
+
 @pytest.mark.parametrize(
     ("test_freq", "want"), [(1, list(range(1, 11))), (3, [3, 6, 9, 10]), (5, [5, 10]), (10, [10])]
 )
@@ -70,16 +87,21 @@ def test_evaluation_is_at_each_test_freq_th_epoch_and_the_last(
 
 
 @given(
+    lrate_schedule=st.sampled_from(["step", "cosine"]),
     init_epochs=st.integers(1, 20),
     step_epochs=st.integers(1, 20),
     num_epochs=st.integers(1, 40),
     lrate=st.floats(1e-6, 10),
 )
 def test_after_warmup_the_rate_never_rises(
-    init_epochs: int, step_epochs: int, num_epochs: int, lrate: float
+    lrate_schedule: str, init_epochs: int, step_epochs: int, num_epochs: int, lrate: float
 ) -> None:
     chosen = hyperparameters(
-        init_epochs=init_epochs, step_epochs=step_epochs, num_epochs=num_epochs, lrate=lrate
+        lrate_schedule=lrate_schedule,
+        init_epochs=init_epochs,
+        step_epochs=step_epochs,
+        num_epochs=num_epochs,
+        lrate=lrate,
     )
     schedule = schedule_of(chosen, 70)
     rates = [schedule.lrate_at(step) for step in range(schedule.warmup_steps, schedule.steps)]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from stored import BoxedPicture, NamedBox, store_boxed, train_run
+from stored import HYPERPARAMETERS, BoxedPicture, NamedBox, store_boxed, train_run
 
 from deeptrain_trainer.bases import EFFICIENTNET_LITE0, base_folder
 from deeptrain_trainer.dataset.store import Split, sha256_of_file
@@ -71,6 +71,6 @@ def detector_run(dataset: dict[str, str], output: Path, **changes: Any) -> dict[
     weights = base_folder() / f"{EFFICIENTNET_LITE0}.safetensors"
     run["base"] = {"id": EFFICIENTNET_LITE0, "digest": f"sha256:{sha256_of_file(weights)}"}
     for name, value in changes.items():
-        target = run["hyperparameters"] if name in run["hyperparameters"] else run
+        target = run["hyperparameters"] if name in HYPERPARAMETERS else run
         target[name] = value
     return run

@@ -142,6 +142,12 @@ def test_the_base_is_the_backbone_alone_and_may_be_frozen(prepared: Prepared) ->
     assert trained["base.blocks.15.project.conv.weight"] > 0
 
 
+def test_weight_decay_and_the_schedule_are_those_that_are_written(prepared: Prepared) -> None:
+    t = prepared(weight_decay=0.5, lrate_schedule="cosine")
+    assert {group["weight_decay"] for group in t.optimizer.param_groups} == {0.5, 0}
+    assert t.schedule.shape == "cosine"
+
+
 @pytest.mark.parametrize("template", sorted(ARCHITECTURES))
 def test_every_architecture_trains_with_regressors_for_each_concept(
     prepared: Prepared, template: str
