@@ -3,6 +3,7 @@ import type { Condition } from "../../api/conditions.ts";
 import type { DatasetReport } from "../../api/dataset.ts";
 import type { DeepModelSpec, DeepModelStatus } from "../../api/deepmodel.ts";
 import { DeepModelStatus as StatusSchema } from "../../api/deepmodel.ts";
+import type { Hyperparameters } from "../../api/hyperparameters.ts";
 import type { ModelVersion } from "../../api/modelversion.ts";
 import { condition } from "./conditions.ts";
 import { type ModelWorld, planDeepModel, STABLE_AFTER_MS } from "./deepmodel.ts";
@@ -692,6 +693,33 @@ describe("the status", () => {
     const done = planned(world({ versions: [trained()] })).status;
     expect(done.metric).toBe("top1 0.910");
     expect(done.metrics?.values.top1).toBe(0.91);
+  });
+
+  const written = { num_epochs: 4, logreg: false, image_size: 32 };
+  const resolvedOf = (hyperparameters: Hyperparameters) => {
+    const asked = model({ spec: { hyperparameters: { ...written, ...hyperparameters } } });
+    return planned(world({ model: asked, versions: [training()] })).status;
+  };
+
+  test("shows no epochs of drops where the rate falls with a cosine", () => {
+    expect(resolvedOf({}).resolved).toMatchObject({
+      dropEpochs: [2, 3],
+      hyperparameters: { lrate_schedule: { value: "step", source: "default" } },
+    });
+    const { dropEpochs, hyperparameters } = resolvedOf({ lrate_schedule: "cosine" }).resolved ?? {};
+    expect(dropEpochs).toEqual([]);
+    expect(hyperparameters).toMatchObject({
+      lrate_schedule: { value: "cosine", source: "given" },
+    });
+    expect(hyperparameters).not.toHaveProperty("init_epochs");
+    expect(hyperparameters).not.toHaveProperty("step_epochs");
+  });
+
+  test("keeps its version where the template's own values are written", () => {
+    const same = resolvedOf({ lrate_schedule: "step", weight_decay: 1e-4 });
+    expect(same.wantedVersion).toBe(resolvedOf({}).wantedVersion);
+    expect(same.resolved?.hyperparameters.weight_decay).toEqual({ value: 1e-4, source: "given" });
+    expect(resolvedOf({ weight_decay: 0 }).wantedVersion).not.toBe(same.wantedVersion);
   });
 
   test("settled: the same again, to the letter", () => {
