@@ -19,6 +19,8 @@ BEAT_SECONDS = 2.0
 SILENCE_SECONDS = 60.0
 # What a broken connection tells the main thread comes first, and leaves a record.
 GRACE_SECONDS = 10.0
+# Longer than the store waits for an answer.
+END_SECONDS = 15.0
 
 
 class Heartbeat:
@@ -41,8 +43,14 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """The others may end from now on."""
+        """The others may end from now on.
+
+        Waits for the thread: one that came back from the store while the interpreter ends would abort the process, and
+        a training that is published would be told as crashed.
+        """
         self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(END_SECONDS)
 
     def _work(self) -> None:
         lost = self._watch()
