@@ -157,13 +157,17 @@ def open_processes(run: TrainRun, share: Share, check_stop: Callable[[], None]) 
     store = _meet(run, share, (host, port), check_stop)
     heartbeat = Heartbeat(lambda: _attempt_store(run, (host, port), is_host=False), share)
     heartbeat.start()
-    dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if run.gpus else "gloo",
-        store=PrefixStore("group", store),
-        rank=share.rank,
-        world_size=share.processes,
-        timeout=timedelta(seconds=_COLLECTIVE_SECONDS),
-    )
+    try:
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if run.gpus else "gloo",
+            store=PrefixStore("group", store),
+            rank=share.rank,
+            world_size=share.processes,
+            timeout=timedelta(seconds=_COLLECTIVE_SECONDS),
+        )
+    except BaseException:
+        heartbeat.stop()
+        raise
     return Processes(share, heartbeat)
 
 
