@@ -19,6 +19,7 @@ import {
   msUntil,
   type Plan,
   type Refusal,
+  refusedOutcome,
   type Settings,
   tryAgainMs,
 } from "./plan.ts";
@@ -175,17 +176,12 @@ const begin = (world: DatasetWorld, previous: Import): Step => {
 
 const refused = ({ dataset }: DatasetWorld, previous: Import, refusal: Refusal): Step => {
   const { inputsHash, attempt, counted } = previous;
-  const reason = refusal.kind === "PersistentVolumeClaim" ? "StoreNotReady" : refusal.reason;
   return {
     // Without a Job: not begun, so the same attempt is tried again.
     standing: {
       ...kept(dataset),
       import: { inputsHash, attempt, counted },
-      outcome: {
-        is: reason === "NameConflict" ? "failed" : "working",
-        reason,
-        message: refusal.message,
-      },
+      outcome: refusedOutcome(refusal),
     },
     effects: [],
     nextMs: tryAgainMs(refusal),

@@ -1,6 +1,6 @@
 // What keeps the next Job of a version from being created now.
 
-import { type Refusal, tryAgainMs } from "./plan.ts";
+import { type Refusal, refusedOutcome, tryAgainMs } from "./plan.ts";
 import { isFinished } from "./podstate.ts";
 import { isOneNode } from "./store.ts";
 import {
@@ -44,18 +44,8 @@ export const obstacle = (
   return undefined;
 };
 
-export const refused = (before: VersionStanding, refusal: Refusal): Step => {
-  const reason = refusal.kind === "PersistentVolumeClaim" ? "StoreNotReady" : refusal.reason;
-  return {
-    standing: {
-      ...before,
-      outcome: {
-        is: reason === "NameConflict" ? "failed" : "working",
-        reason,
-        message: refusal.message,
-      },
-    },
-    effects: [],
-    nextMs: tryAgainMs(refusal),
-  };
-};
+export const refused = (before: VersionStanding, refusal: Refusal): Step => ({
+  standing: { ...before, outcome: refusedOutcome(refusal) },
+  effects: [],
+  nextMs: tryAgainMs(refusal),
+});

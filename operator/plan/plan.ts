@@ -3,6 +3,7 @@
 import { API_VERSION, label, MANAGED_BY } from "../../api/group.ts";
 import type { ObjectMeta, OwnerReference } from "../../api/objectmeta.ts";
 import type { Reason } from "../../api/reasons.ts";
+import type { Outcome } from "./conditions.ts";
 
 /** An object as it is POSTed. */
 export interface Manifest {
@@ -42,6 +43,12 @@ export interface Refusal {
   >;
   message: string;
 }
+
+/** What a refused create makes of the object that wanted it. */
+export const refusedOutcome = ({ kind, message, ...refusal }: Refusal): Outcome => {
+  const reason = kind === "PersistentVolumeClaim" ? "StoreNotReady" : refusal.reason;
+  return { is: reason === "NameConflict" ? "failed" : "working", reason, message };
+};
 
 /** When to try again what was refused, in milliseconds. */
 export const tryAgainMs = ({ reason }: Refusal): number => (reason === "Creating" ? 5_000 : 30_000);
