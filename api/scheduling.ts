@@ -72,3 +72,4 @@ export const Scheduling = z
       ),
   })
   .describe("Where the training pod may run.");
+export type Scheduling = z.infer<typeof Scheduling>;

@@ -54,10 +54,11 @@ const workloadFrom = async (job: Job, answer: () => unknown) => {
   const client = {
     list: async (_: unknown, options?: { labelSelector?: string }) => {
       selectors.push(options?.labelSelector);
-      const item = { metadata: { name: "w", uid: "u" }, status: answer() };
+      const metadata = { name: "w", uid: "u", resourceVersion: "1" };
+      const item = { apiVersion: "v1", kind: "Workload", metadata, status: answer() };
       return { items: [item], resourceVersion: "1", continueToken: "" };
     },
-  } as unknown as Parameters<typeof workloadOf>[0]["client"];
+  };
   return { workload: await workloadOf({ client }, [job]), selectors };
 };
 const waiting = { conditions: [{ type: "QuotaReserved", status: "False", message: "no quota" }] };

@@ -1,4 +1,4 @@
-// Reads beside the caches: the events of what waits without saying why, and the store's claim.
+// Reads beside the caches: the events of what waits without saying why, what Kueue says of it, and the store's claim.
 
 import { Claim, Event, type Job, type Pod } from "../plan/kubernetes.ts";
 import { kueueLabel, Workload, waitsInQueue } from "../plan/kueue.ts";

@@ -15,6 +15,7 @@ import type { Mail } from "./mail.ts";
 import type { Plan } from "./plan.ts";
 import {
   at,
+  claim,
   complete,
   dataset,
   datasetSpec,
@@ -29,16 +30,6 @@ import {
 } from "./testing/gen.ts";
 import { brokenInvariants } from "./testing/invariants.ts";
 
-const claim = {
-  metadata: {
-    name: "deeptrain-store",
-    namespace: "shop",
-    uid: "u",
-    resourceVersion: "1",
-    creationTimestamp: T0,
-  },
-  spec: { accessModes: ["ReadWriteMany"] },
-};
 const owner = { kind: "Dataset" as const, name: "photos", uid: "uid-photos" };
 const hash = importInputsHash(datasetSpec);
 const first = importJobName("photos", hash, 1);

@@ -3,7 +3,7 @@
 // https://kueue.sigs.k8s.io/docs/tasks/run/jobs/
 
 import { z } from "zod";
-import type { DeepModelSpec } from "../../api/deepmodel.ts";
+import type { Scheduling } from "../../api/scheduling.ts";
 import { oneLine } from "./conditions.ts";
 import { Condition, type Job } from "./kubernetes.ts";
 
@@ -19,8 +19,6 @@ export const Workload = z.object({
   status: z.object({ conditions: z.array(Condition).optional() }).optional(),
 });
 export type Workload = z.infer<typeof Workload>;
-
-export type Scheduling = NonNullable<DeepModelSpec["scheduling"]>;
 
 /** What of `scheduling` is the queue's business, as labels of the Job, and what is the pod's. */
 export const splitScheduling = ({

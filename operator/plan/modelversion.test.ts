@@ -4,8 +4,18 @@ import { condition } from "./conditions.ts";
 import type { Event, Job, Pod } from "./kubernetes.ts";
 import { planVersion } from "./modelversion.ts";
 import { jobPlacement, placementDigest, placementOf } from "./placement.ts";
-import { at, complete, failed, job, model, pod, publishedRecord, T0 } from "./testing/gen.ts";
-import { claim, effects, message, planned, ready, wanting, world } from "./testing/versionworld.ts";
+import {
+  at,
+  claim,
+  complete,
+  failed,
+  job,
+  model,
+  pod,
+  publishedRecord,
+  T0,
+} from "./testing/gen.ts";
+import { effects, message, planned, ready, wanting, world } from "./testing/versionworld.ts";
 import type { VersionWorld } from "./versionworld.ts";
 
 const placement = jobPlacement(placementOf(model().spec), 2);

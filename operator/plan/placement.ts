@@ -5,9 +5,9 @@ import { z } from "zod";
 import { canonicalDigest } from "../../api/canonical.ts";
 import type { DeepModelSpec } from "../../api/deepmodel.ts";
 import { annotation } from "../../api/group.ts";
+import type { Scheduling } from "../../api/scheduling.ts";
 import { newestTemplate } from "../../api/templates.ts";
 import type { Job } from "./kubernetes.ts";
-import type { Scheduling } from "./kueue.ts";
 import { quantityValue } from "./quantity.ts";
 
 export interface Placement {

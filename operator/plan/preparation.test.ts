@@ -7,6 +7,7 @@ import { condition } from "./conditions.ts";
 import type { Job, Pod } from "./kubernetes.ts";
 import {
   at,
+  claim,
   complete,
   datasetSpec,
   failed,
@@ -16,7 +17,7 @@ import {
   version,
 } from "./testing/gen.ts";
 import { Simulation } from "./testing/simulation.ts";
-import { claim, effects, message, planned, ready, wanting, world } from "./testing/versionworld.ts";
+import { effects, message, planned, ready, wanting, world } from "./testing/versionworld.ts";
 import type { VersionWorld } from "./versionworld.ts";
 
 const STEP = "pets-v1-a1-prepare";

@@ -17,6 +17,18 @@ export const T0 = "2026-11-24T12:00:00.000Z";
 export const at = (seconds: number): string =>
   new Date(Date.parse(T0) + seconds * 1000).toISOString();
 
+/** The claim of the namespace's store, which all nodes can mount. */
+export const claim = {
+  metadata: {
+    name: "deeptrain-store",
+    namespace: "shop",
+    uid: "uid-store",
+    resourceVersion: "1",
+    creationTimestamp: T0,
+  },
+  spec: { accessModes: ["ReadWriteMany"] },
+};
+
 export const digestOf = (letter: string): string => `sha256:${letter.repeat(64).slice(0, 64)}`;
 
 export const settings: Settings = {

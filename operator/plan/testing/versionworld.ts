@@ -10,19 +10,8 @@ import { condition } from "../conditions.ts";
 import { planVersion } from "../modelversion.ts";
 import type { Plan } from "../plan.ts";
 import type { VersionWorld } from "../versionworld.ts";
-import { at, model, settings, T0, version } from "./gen.ts";
+import { at, claim, model, settings, T0, version } from "./gen.ts";
 import { brokenInvariants } from "./invariants.ts";
-
-export const claim = {
-  metadata: {
-    name: "deeptrain-store",
-    namespace: "shop",
-    uid: "uid-store",
-    resourceVersion: "1",
-    creationTimestamp: T0,
-  },
-  spec: { accessModes: ["ReadWriteMany"] },
-};
 
 /** The model, which wants this version. */
 export const wanting = (
