@@ -65,7 +65,6 @@ const summaryOf = ({ data, import: current }: DatasetStanding): string | undefin
 const percent = (done: number, total: number): number =>
   Math.min(100, Math.floor((100 * done) / total));
 
-/** `70000 items, 10 concepts`. */
 /** `1200 items, 2 concepts, 3400 boxes`; of videos: `1200 frames of 30 videos, 2 concepts`. */
 const dataSummary = ({ items, concepts, boxes, videos }: DatasetReport): string => {
   const count = total(items);

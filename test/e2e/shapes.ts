@@ -1,13 +1,12 @@
-// A small world to detect: discs, squares and crosses on a noisy ground, annotated as Pascal VOC does. Every picture
-// is a function of its number, so that the same archive comes out of every run.
+// A small world to detect: discs, squares and crosses on a noisy ground. Every picture is a function of its number, so
+// that the same archive comes out of every run.
 
 import sharp from "sharp";
-import { tarGz } from "../../demo/tar.ts";
 
 export const shapes = ["cross", "disc", "square"] as const;
 type Shape = (typeof shapes)[number];
 
-const SIDE = 192;
+export const SIDE = 192;
 const CELL = SIDE / 2;
 const colours: Record<Shape, string> = { cross: "#c03030", disc: "#2f6fd0", square: "#2f9a50" };
 
@@ -71,40 +70,4 @@ export async function picture(number: number): Promise<Picture> {
     .png()
     .toBuffer();
   return { png, boxes };
-}
-
-/** VOC counts pixels from 1, and the last one belongs to the box. */
-const annotation = (name: string, { boxes }: Picture): string =>
-  `<annotation><filename>${name}.png</filename>
-<size><width>${SIDE}</width><height>${SIDE}</height><depth>3</depth></size>
-${boxes
-  .map(
-    ({ shape, corners: [left, top, right, bottom] }) =>
-      `<object><name>${shape}</name><difficult>0</difficult><bndbox><xmin>${left + 1}</xmin><ymin>${top + 1}</ymin><xmax>${right}</xmax><ymax>${bottom}</ymax></bndbox></object>`,
-  )
-  .join("\n")}
-</annotation>`;
-
-export interface ShapeCounts {
-  train: number;
-  val: number;
-  test: number;
-}
-
-/** A .tar.gz in the layout of Pascal VOC. Pictures of the splits follow one another by their numbers. */
-export async function vocArchive({ train, val, test }: ShapeCounts): Promise<Buffer> {
-  const files: Record<string, Buffer | string> = {};
-  const names: string[] = [];
-  for (let number = 0; number < train + val + test; number++) {
-    const name = `shape-${String(number).padStart(4, "0")}`;
-    const made = await picture(number);
-    files[`VOC/JPEGImages/${name}.png`] = made.png;
-    files[`VOC/Annotations/${name}.xml`] = annotation(name, made);
-    names.push(name);
-  }
-  const list = (from: number, to: number): string => `${names.slice(from, to).join("\n")}\n`;
-  files["VOC/ImageSets/Main/train.txt"] = list(0, train);
-  files["VOC/ImageSets/Main/val.txt"] = list(train, train + val);
-  files["VOC/ImageSets/Main/test.txt"] = list(train + val, train + val + test);
-  return tarGz(files);
 }

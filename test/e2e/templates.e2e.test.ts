@@ -11,6 +11,7 @@ import type { ModelVersion } from "../../api/modelversion.ts";
 import { applyObjects } from "../../demo/apply.ts";
 import { fetchArtifact } from "../../demo/artifact.ts";
 import { decode } from "../../demo/classify.ts";
+import { vocArchive } from "./annotations.ts";
 import { photoArchive } from "./archive.ts";
 import { type Environment, environment } from "./environment.ts";
 import {
@@ -23,7 +24,7 @@ import {
   type Objects,
   objectsIn,
 } from "./objects.ts";
-import { picture, shapes, vocArchive } from "./shapes.ts";
+import { picture, shapes } from "./shapes.ts";
 
 const TRAINED_MS = 540_000;
 const counts = { train: 96, val: 16, test: 24 };

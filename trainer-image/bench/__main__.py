@@ -48,6 +48,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
     add("--threads", type=int, default=len(os.sched_getaffinity(0)))
     add("--workers", type=int, help="loader processes of R0 and R1; by default half of the threads")
     add("--r1-fp32", action="store_true", help="R1 in fp32, whatever the hardware has")
+    add("--r1-huge-pages", action="store_true", help="R1 with THP_MEM_ALLOC_ENABLE, as ours is")
     add("--gpus", type=int, choices=(0, 1), default=int(Path("/dev/nvidia0").exists()))
     flags = parser.parse_args(given)
     unknown = set(flags.backbones.split(",")) - set(BACKBONES)
@@ -81,6 +82,7 @@ def cases(flags: argparse.Namespace, work: Path) -> list[Case]:
                     workers=flags.workers or max(1, flags.threads // 2),
                     gpus=flags.gpus,
                     tuned_bf16=not flags.r1_fp32,
+                    tuned_huge_pages=flags.r1_huge_pages,
                     folder=folder,
                     dataset=dataset,
                     concepts=concepts_in(folder),

@@ -26,6 +26,8 @@ class Case:
     gpus: int
     # bf16 for R1 where the hardware and the network gain by it.
     tuned_bf16: bool
+    # PyTorch's huge pages for R1: ours has them always.
+    tuned_huge_pages: bool
     folder: Path
     dataset: dict[str, str]
     concepts: list[str]

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .case import OURS, SIDES, Case, Race, Start, Turn
+from .case import OURS, R1, SIDES, Case, Race, Start, Turn
 
 _SAMPLE_SECONDS = 0.25
 _END_SECONDS = 30
@@ -41,12 +41,7 @@ class SideProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={
-                    **os.environ,
-                    "OMP_WAIT_POLICY": "PASSIVE",
-                    "GOMP_SPINCOUNT": "0",
-                    "OMP_NUM_THREADS": str(case.threads),
-                },
+                env=os.environ | environment(name, case),
             )
         with self._measured():
             self.start = Start(**self._answer())
@@ -100,6 +95,19 @@ class SideProcess:
         finally:
             over.set()
             thread.join()
+
+
+def environment(name: str, case: Case) -> dict[str, str]:
+    """What a side's libraries are told: all the same but for huge pages, which ours chooses for itself."""
+    told = {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "0",
+        "OMP_NUM_THREADS": str(case.threads),
+    }
+    if name == OURS:
+        return told
+    huge_pages = name == R1 and case.tuned_huge_pages
+    return told | {"THP_MEM_ALLOC_ENABLE": str(int(huge_pages))}
 
 
 def memory_bytes(pid: int) -> int:

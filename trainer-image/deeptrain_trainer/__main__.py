@@ -1,12 +1,7 @@
 """`python -m deeptrain_trainer`: does what the run file says and leaves a record. Exit codes are in failure.py."""
 
-import os
-
-# Before PyTorch is loaded: threads that spin at barriers take the cores from one another.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
-
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any

@@ -18,10 +18,11 @@ from .figures.classifier import classifier_files
 from .figures.picture import StoredPictures
 from .learner import Evaluation, Validation
 from .loss import classification_loss
+from .memory import PixelRoom
 from .metrics import selection_metric
 from .models import BACKBONES, Classifier, backbone_name, begin_linear, seed_initialisation
 from .optimizer import Recipe
-from .order import batch_items, uniforms
+from .order import batch_items, evaluation_batches, uniforms
 from .pixels import Pixels
 from .preprocess import Preprocess, preprocess_graph
 from .run import TrainRun
@@ -34,7 +35,6 @@ RECIPES = {
     "convnext-tiny": Recipe("AdamW", weight_decay=0.05, clip_norm=1.0),
     "vit-small": Recipe("AdamW", weight_decay=0.05, clip_norm=1.0),
 }
-_VALIDATION_BATCH = 128
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.float32]]
 
@@ -58,13 +58,8 @@ def build_classifier(run: TrainRun, check_stop: Callable[[], None] = lambda: Non
 class ClassifierLearner:
     """See learner.py."""
 
-    def __init__(
-        self, run: TrainRun, device: Device, check_stop: Callable[[], None], cache_bytes: int
-    ) -> None:
-        """Opens the data and reads their pixels, where those of a split fit into what is left of `cache_bytes`.
-
-        `check_stop` raises Stopped after SIGTERM.
-        """
+    def __init__(self, run: TrainRun, device: Device, check_stop: Callable[[], None]) -> None:
+        """Opens the data and the base. `check_stop` raises Stopped after SIGTERM."""
         self.run, self.device, self.check_stop = run, device, check_stop
         self.data: RunData = open_data(run)
         self.schedule = schedule_of(run.hyperparameters, len(self.data.train))
@@ -73,10 +68,9 @@ class ClassifierLearner:
         self.labelled = self.data.train
         self.validation = validation_sample(run, self.data)
         self.has_validation = len(self.validation) > 0
-        preprocess = Preprocess(run.hyperparameters.image_size)
-        self.pixels = self._pixels(self.labelled, preprocess, cache_bytes)
-        left = cache_bytes - (self.pixels.bytes if self.pixels.is_cached else 0)
-        self.validation_pixels = self._pixels(self.validation, preprocess, left)
+        room = PixelRoom()
+        self.pixels = self._pixels(self.labelled, room)
+        self.validation_pixels = self._pixels(self.validation, room)
         self.model = build_classifier(run, check_stop)
 
     def load_batch(self, step: int) -> Batch:
@@ -107,9 +101,9 @@ class ClassifierLearner:
         """Of at most data.MOST_VALIDATION_ITEMS items."""
         logreg, device = self.run.hyperparameters.logreg, self.device.torch_device
         scores, loss = [], 0.0
-        for start in range(0, len(self.validation), _VALIDATION_BATCH):
+        batch_size = self.run.hyperparameters.batch_size
+        for indices in evaluation_batches(len(self.validation), batch_size):
             self.check_stop()
-            indices = np.arange(start, min(start + _VALIDATION_BATCH, len(self.validation)))
             batch = torch.from_numpy(self.validation_pixels.batch(indices)).to(device)
             targets = torch.from_numpy(self.validation.truth[indices]).float().to(device)
             logits = self.model(to_planes(batch)).float()
@@ -123,13 +117,16 @@ class ClassifierLearner:
 
     def export(self) -> dict[str, bytes]:
         """`preprocess.onnx`, `model.onnx` and `parity.json`."""
+        self.pixels.let_go()
+        self.validation_pixels.let_go()
         run, hyperparameters = self.run, self.run.hyperparameters
         size, logreg = hyperparameters.image_size, hyperparameters.logreg
         graph = model_graph(self.model, size, logreg, run.concepts)
         _, labelled = self.data.final_split
-        sample = self._pixels(labelled, Preprocess(size), 0) if len(labelled) else self.pixels
-        images = sample.batch(np.arange(min(PARITY_IMAGES, len(sample))))
-        comparison = parity(self.model, logreg, exported_model(graph, run.threads), images)
+        sample = self._pixels(labelled) if len(labelled) else self.pixels
+        images = sample.batch(range(min(PARITY_IMAGES, len(sample))))
+        exported, batch_size = exported_model(graph, run.threads), hyperparameters.batch_size
+        comparison = parity(self.model, logreg, exported, images, batch_size)
         return {
             "preprocess.onnx": preprocess_graph(size).SerializeToString(deterministic=True),
             "model.onnx": graph,
@@ -141,15 +138,15 @@ class ClassifierLearner:
         split, labelled = self.data.final_split
         scores = np.empty((0, len(self.run.concepts)), np.float32)
         if len(labelled):
-            # No budget: the final evaluation reads the stored bytes.
-            pixels = self._pixels(labelled, Preprocess(self.run.hyperparameters.image_size), 0)
             run_model = exported_model(files["model.onnx"], self.run.threads)
-            scores = exported_scores(run_model, pixels, self.check_stop)
+            batch_size = self.run.hyperparameters.batch_size
+            pixels = self._pixels(labelled)
+            scores = exported_scores(run_model, pixels, batch_size, self.check_stop)
         measured = measure(self.run, self.data, scores, labelled)
         pictures = StoredPictures(self.data.dataset, labelled.items)
         figures = classifier_files(scores, labelled.truth, measured, pictures, split)
         return Evaluation(split, measured.items, measured.values, measured.concepts, figures)
 
-    def _pixels(self, labelled: LabelledItems, preprocess: Preprocess, budget_bytes: int) -> Pixels:
-        dataset, threads = self.data.dataset, self.run.threads
-        return Pixels(dataset, labelled.items, preprocess, threads, budget_bytes, self.check_stop)
+    def _pixels(self, labelled: LabelledItems, room: PixelRoom | None = None) -> Pixels:
+        preprocess = Preprocess(self.run.hyperparameters.image_size)
+        return Pixels(self.data.dataset, labelled.items, preprocess, self.run.threads, room)

@@ -21,9 +21,10 @@ from .figures.neighbours import neighbour_files
 from .figures.picture import StoredPictures
 from .heldout import ConceptItems, protocol_of, sample
 from .learner import Evaluation, Validation
+from .memory import PixelRoom
 from .models import BACKBONES, BasedModel, backbone_name, seed_initialisation
 from .optimizer import Recipe
-from .order import batch_items, uniforms
+from .order import batch_items, evaluation_batches, uniforms
 from .pixels import Pixels
 from .preprocess import Preprocess, open_session, preprocess_graph
 from .report import log
@@ -33,7 +34,6 @@ from .schedule import schedule_of
 
 EMBEDDINGS_SIZE = 256
 RECIPE = Recipe("AdamW", weight_decay=0.02)
-_EVALUATION_BATCH = 128
 
 Batch = tuple[NDArray[np.uint8], Numbers, NDArray[np.float32]]
 Embed = Callable[[NDArray[np.uint8]], Vectors]
@@ -89,13 +89,8 @@ class EmbedderLearner:
     selection_metric = "recall_at_1"
     recipe = RECIPE
 
-    def __init__(
-        self, run: TrainRun, device: Device, check_stop: Callable[[], None], cache_bytes: int
-    ) -> None:
-        """Opens the data and reads their pixels, where those of a split fit into what is left of `cache_bytes`.
-
-        `check_stop` raises Stopped after SIGTERM.
-        """
+    def __init__(self, run: TrainRun, device: Device, check_stop: Callable[[], None]) -> None:
+        """Opens the data and the base. `check_stop` raises Stopped after SIGTERM."""
         self.run, self.device, self.check_stop = run, device, check_stop
         data = open_data(run)
         self.dataset = data.dataset
@@ -111,9 +106,9 @@ class EmbedderLearner:
         gallery = self.protocol.gallery
         self.gallery = gallery[sample(run.seed, "gallery", len(gallery))]
         self.has_validation = len(self.validation) > 0
-        self.pixels = self._pixels(train, cache_bytes)
-        left = cache_bytes - (self.pixels.bytes if self.pixels.is_cached else 0)
-        self.validation_pixels = self._pixels(self.validation, left)
+        room = PixelRoom()
+        self.pixels = self._pixels(train, room)
+        self.validation_pixels = self._pixels(self.validation, room)
         self.model = build_embedder(run, len(learnt), check_stop)
 
     def load_batch(self, step: int) -> Batch:
@@ -156,6 +151,8 @@ class EmbedderLearner:
 
     def export(self) -> dict[str, bytes]:
         """`preprocess.onnx`, `model.onnx` and `parity.json`."""
+        self.pixels.let_go()
+        self.validation_pixels.let_go()
         run, size = self.run, self.run.hyperparameters.image_size
         graph = with_metadata(
             pixels_graph(_Servable(self.model), size, ["embedding"]),
@@ -164,12 +161,13 @@ class EmbedderLearner:
             similarity="cosine",
         )
         _, queries = self.protocol.final_split
-        images = self._pixels(queries, 0) if len(queries) else self.pixels
-        sample = images.batch(np.arange(min(PARITY_IMAGES, len(images))))
+        images = self._pixels(queries) if len(queries) else self.pixels
+        sample = images.batch(range(min(PARITY_IMAGES, len(images))))
         comparison = parity(
             _torch_embed(self.model, torch.device("cpu")),
             exported_embedder(graph, run.threads),
             sample,
+            run.hyperparameters.batch_size,
         )
         return {
             "preprocess.onnx": preprocess_graph(size).SerializeToString(deterministic=True),
@@ -189,8 +187,7 @@ class EmbedderLearner:
         documents = {"evaluation/retrieval.json": document(about)}
         if not len(queries):
             return Evaluation(split, 0, {}, [], documents)
-        # No budget: the final evaluation reads the stored bytes.
-        asked, searched = self._pixels(queries, 0), self._pixels(gallery, 0)
+        asked, searched = self._pixels(queries), self._pixels(gallery)
 
         def measure(embed: Embed) -> Retrieval:
             return retrieve(
@@ -239,16 +236,14 @@ class EmbedderLearner:
     def _embeddings(self, embed: Embed, pixels: Pixels, places: Numbers | None = None) -> Vectors:
         places = np.arange(len(pixels)) if places is None else places
         embeddings = []
-        for start in range(0, len(places), _EVALUATION_BATCH):
+        for some in evaluation_batches(len(places), self.run.hyperparameters.batch_size):
             self.check_stop()
-            embeddings.append(embed(pixels.batch(places[start : start + _EVALUATION_BATCH])))
+            embeddings.append(embed(pixels.batch(places[some])))
         return np.concatenate(embeddings)
 
-    def _pixels(self, items: ConceptItems, budget_bytes: int) -> Pixels:
+    def _pixels(self, items: ConceptItems, room: PixelRoom | None = None) -> Pixels:
         preprocess = Preprocess(self.run.hyperparameters.image_size)
-        return Pixels(
-            self.dataset, items.items, preprocess, self.run.threads, budget_bytes, self.check_stop
-        )
+        return Pixels(self.dataset, items.items, preprocess, self.run.threads, room)
 
 
 def _torch_embed(model: nn.Module, device: torch.device) -> Embed:
@@ -275,9 +270,15 @@ def exported_embedder(graph: bytes, threads: int) -> Embed:
     return run
 
 
-def parity(expected: Embed, exported: Embed, images: NDArray[np.uint8]) -> dict[str, Any]:
+def parity(
+    expected: Embed, exported: Embed, images: NDArray[np.uint8], batch_size: int
+) -> dict[str, Any]:
     """Compares the directions of two embedders on real images. Raises Failure(ParityFailed)."""
-    ours, theirs = expected(images).astype(np.float64), exported(images).astype(np.float64)
+    batches = [images[some] for some in evaluation_batches(len(images), batch_size)]
+    ours, theirs = (
+        np.concatenate([embed(some) for some in batches]).astype(np.float64)
+        for embed in (expected, exported)
+    )
     lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     distances = 1 - (ours * theirs).sum(1) / lengths
     return agreement("embeddings, by their cosine distance,", distances, len(images))

@@ -42,7 +42,7 @@ _MANIFEST = "manifest.json"
 _GRAPH, _VECTORS, _REFERENCE = "base.onnx", "embeddings.npy", "reference.npy"
 _MAKING = ".making-"
 # Pictures that one thread embeds at a time: with more, their activations leave the processor's caches.
-_CHUNK = 16
+EMBEDDED_BATCH = 16
 _LOG_SECONDS = 3.0
 # The group owns the store too: pods get it through fsGroup, whatever their user is.
 _DIRECTORY_MODE = 0o775
@@ -90,7 +90,7 @@ def open_embeddings(
         pass
     except (OSError, ValueError, KeyError, TypeError) as error:
         log({"type": "embeddings-damaged", "path": str(folder), "problem": str(error)})
-    pixels = Pixels(dataset, items, Preprocess(size), run.threads, 0, check_stop)
+    pixels = Pixels(dataset, items, Preprocess(size), run.threads)
     log({"type": "embeddings-begun", "items": len(items)})
     base = base_graph(run.base)
     _make(folder, identity, _Source(base, size, pixels, run.threads, check_stop))
@@ -113,7 +113,7 @@ class _Source:
         session = open_session(self.base.graph, threads=1)
 
         def embed(start: int) -> NDArray[np.float32]:
-            indices = range(start, min(start + _CHUNK, len(self.pixels)))
+            indices = range(start, min(start + EMBEDDED_BATCH, len(self.pixels)))
             found: NDArray[np.float32] = session.run(
                 [EMBEDDING], {"pixels": self.pixels.batch(indices)}
             )[0]
@@ -123,7 +123,7 @@ class _Source:
         logged = time.monotonic()
         done = 0
         try:
-            for found in pool.map(embed, range(0, len(self.pixels), _CHUNK)):
+            for found in pool.map(embed, range(0, len(self.pixels), EMBEDDED_BATCH)):
                 self.check_stop()
                 yield found
                 done += len(found)
@@ -140,9 +140,9 @@ class _Source:
         """PyTorch's embeddings; `found` are the graph's, which stand for them where it was proven before."""
         if self.base.module is None:
             return found
-        images = torch.from_numpy(self.pixels.batch(compared))
-        references: NDArray[np.float32] = self.base.module(images).numpy()
-        return references
+        batches = range(0, len(compared), EMBEDDED_BATCH)
+        images = (self.pixels.batch(compared[start : start + EMBEDDED_BATCH]) for start in batches)
+        return np.concatenate([self.base.module(torch.from_numpy(some)).numpy() for some in images])
 
 
 def _load(folder: Path, identity: dict[str, Any]) -> Embeddings:

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from .data import LabelledItems, RunData
 from .metrics import ClassifierMetrics, classifier_metrics
+from .order import evaluation_batches
 from .pixels import Pixels
 from .run import TrainRun
 from .videos import video_metrics
-
-_BATCH = 128
 
 
 def probabilities(logits: torch.Tensor, logreg: bool) -> torch.Tensor:
@@ -24,13 +23,14 @@ def probabilities(logits: torch.Tensor, logreg: bool) -> torch.Tensor:
 def exported_scores(
     run_model: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
     pixels: Pixels,
+    batch_size: int,
     check_stop: Callable[[], None],
 ) -> NDArray[np.float32]:
     """Scores [items, C] of the exported model for pixels that the exported preprocess graph makes."""
     scores = []
-    for start in range(0, len(pixels), _BATCH):
+    for indices in evaluation_batches(len(pixels), batch_size):
         check_stop()
-        scores.append(run_model(pixels.batch(np.arange(start, min(start + _BATCH, len(pixels))))))
+        scores.append(run_model(pixels.batch(indices)))
     return np.concatenate(scores)
 
 

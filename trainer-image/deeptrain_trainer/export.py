@@ -18,6 +18,7 @@ from .augment import to_planes
 from .evaluate import probabilities
 from .failure import Failure
 from .models import Classifier
+from .order import evaluation_batches
 from .preprocess import IR_VERSION, OPSET, open_session
 
 PARITY_IMAGES = 64
@@ -110,10 +111,15 @@ def parity(
     logreg: bool,
     run_model: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
     images: NDArray[np.uint8],
+    batch_size: int,
 ) -> dict[str, Any]:
     """Compares PyTorch with ONNX Runtime on real images. Raises Failure(ParityFailed)."""
-    expected = _Servable(model, logreg).cpu().eval()(torch.from_numpy(images)).numpy()
-    return agreement("scores", np.abs(expected - run_model(images)), len(images))
+    servable = _Servable(model, logreg).cpu().eval()
+    differences = [
+        np.abs(servable(torch.from_numpy(images[some])).numpy() - run_model(images[some]))
+        for some in evaluation_batches(len(images), batch_size)
+    ]
+    return agreement("scores", np.concatenate(differences), len(images))
 
 
 def agreement(what: str, differences: NDArray[np.floating], images: int) -> dict[str, Any]:

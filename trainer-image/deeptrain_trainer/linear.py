@@ -17,8 +17,8 @@ from .artifact import document
 from .basegraph import EMBEDDING
 from .data import open_data, validation_sample
 from .device import Device
-from .embeddings import items_in_order, open_embeddings, rows_of
-from .evaluate import measure, probabilities
+from .embeddings import EMBEDDED_BATCH, items_in_order, open_embeddings, rows_of
+from .evaluate import exported_scores, measure, probabilities
 from .export import agreement, exported_model, with_metadata
 from .figures.classifier import classifier_files
 from .figures.picture import StoredPictures
@@ -165,8 +165,10 @@ class LinearLearner:
         dataset, threads = self.data.dataset, self.run.threads
         everything = items_in_order(dataset)
         items = [everything[index] for index in stored.compared]
-        pixels = Pixels(dataset, items, Preprocess(stored.size), threads, 0, self.check_stop)
-        found = exported_model(graph, threads)(pixels.batch(range(len(items))))
+        pixels = Pixels(dataset, items, Preprocess(stored.size), threads)
+        found = exported_scores(
+            exported_model(graph, threads), pixels, EMBEDDED_BATCH, self.check_stop
+        )
         logits = self.model(torch.from_numpy(stored.references))
         expected = probabilities(logits, self.run.hyperparameters.logreg).numpy()
         return agreement("scores", np.abs(expected - found), len(items))

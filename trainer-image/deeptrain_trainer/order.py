@@ -4,6 +4,7 @@ Nothing here has a state, so a run that was killed and resumed at any step does 
 """
 
 import hashlib
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from .share import own_share
 
+# Images of one forward pass in an evaluation.
+MOST_EVALUATED = 64
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -42,6 +45,16 @@ def batch_items(
         mine = passes == data_pass
         chosen[mine] = _permutation(seed, int(data_pass), items)[positions[mine] % items]
     return chosen, passes
+
+
+def evaluation_batches(
+    items: int, batch_size: int, most: int = MOST_EVALUATED
+) -> Iterator[NDArray[np.int64]]:
+    """All items in order, at most `most` at a time, and no more than a process trains on: an evaluation needs less
+    memory for each than a step does, whatever the size of the images."""
+    size = max(1, min(most, batch_size // own_share().processes))
+    for start in range(0, items, size):
+        yield np.arange(start, min(start + size, items))
 
 
 def uniforms(

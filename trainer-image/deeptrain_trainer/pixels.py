@@ -1,10 +1,9 @@
-"""The pixels of a split at the model's size: kept in memory where they fit, else made anew for each batch."""
+"""The pixels of a split at the model's size: decoded when they are first asked for, and kept where memory allows."""
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,41 +11,18 @@ from numpy.typing import NDArray
 from .dataset.image import decode_rgb, pixel_count
 from .dataset.index import Item
 from .dataset.store import StoredDataset
+from .memory import PixelRoom, limit_bytes
 from .preprocess import Preprocess
-from .share import own_share
 
-# Share of the memory limit that cached pixels of all splits may take; the model and its gradients need the rest.
-CACHE_SHARE = 0.35
-# Share that pictures on their way to pixels may take. One is let in however large it is: 89 megapixels need 1.6 GB.
+# Share of the memory limit that pictures on their way to pixels may take. One is let in however large it is: 89
+# megapixels need 1.6 GB.
 DECODING_SHARE = 0.1
 # Measured: the picture as 8-bit RGB, as planes, and as the floats that are resized.
 DECODING_BYTES_PER_PIXEL = 18
-_CHUNK = 256
-
-
-def cache_bytes() -> int:
-    """What the cached pixels of all splits may take in this process."""
-    return int(CACHE_SHARE * memory_limit_bytes())
-
-
-def memory_limit_bytes() -> int:
-    """This process's part of the container's memory limit, or of the machine's memory where there is none."""
-    return _memory_bytes() // own_share().local_processes
-
-
-def _memory_bytes() -> int:
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        path = Path("/sys/fs/cgroup", name)
-        if path.exists() and (text := path.read_text().strip()).isdigit():
-            limit = int(text)
-            if limit < 1 << 60:  # version 1 says "no limit" with a huge number
-                return limit
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return int(lines[0].split()[1]) * 1024
 
 
 class Pixels:
-    """uint8 [items, size, size, 3], in the order of `items`."""
+    """uint8 [items, size, size, 3], in the order of `items`. For one caller at a time."""
 
     def __init__(
         self,
@@ -54,45 +30,38 @@ class Pixels:
         items: Sequence[Item],
         preprocess: Preprocess,
         threads: int,
-        budget_bytes: int,
-        check_stop: Callable[[], None],
+        room: PixelRoom | None = None,
     ) -> None:
-        """Decodes everything now if it fits into `budget_bytes`. `check_stop` may raise to break that off."""
+        """Keeps in `room` what was decoded; without one, all is decoded each time that it is asked for."""
         self._dataset = dataset
         self._items = items
         self._preprocess = preprocess
         self._pool = ThreadPoolExecutor(threads)
-        self._room = _Room(int(DECODING_SHARE * memory_limit_bytes() / DECODING_BYTES_PER_PIXEL))
-        self._cache: NDArray[np.uint8] | None = None
-        shape = (len(items), preprocess.size, preprocess.size, 3)
-        self.bytes = int(np.prod(shape))
-        if self.bytes <= budget_bytes:
-            cache = np.empty(shape, np.uint8)
-            for start in range(0, len(items), _CHUNK):
-                check_stop()
-                chunk = range(start, min(start + _CHUNK, len(items)))
-                for index, pixels in zip(chunk, self._pool.map(self._decode, chunk), strict=True):
-                    cache[index] = pixels
-            self._cache = cache
-
-    @property
-    def is_cached(self) -> bool:
-        """Whether all pixels are in memory."""
-        return self._cache is not None
+        self._decoding = _Room(int(DECODING_SHARE * limit_bytes() / DECODING_BYTES_PER_PIXEL))
+        self._room = room
+        self._kept: dict[int, NDArray[np.uint8]] = {}
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
         """uint8 [len(indices), size, size, 3]."""
-        if self._cache is not None:
-            cached: NDArray[np.uint8] = self._cache[np.asarray(indices)]
-            return cached
-        return np.stack(list(self._pool.map(self._decode, indices)))
+        wanted = [int(index) for index in indices]
+        missing = [index for index in dict.fromkeys(wanted) if index not in self._kept]
+        made = dict(zip(missing, self._pool.map(self._decode, missing), strict=True))
+        batch = np.stack([made[i] if i in made else self._kept[i] for i in wanted])
+        if self._room is not None and self._room.take(sum(one.nbytes for one in made.values())):
+            self._kept |= made
+        return batch
+
+    def let_go(self) -> None:
+        """Keeps nothing any more."""
+        self._room = None
+        self._kept = {}
 
     def __len__(self) -> int:
         return len(self._items)
 
     def _decode(self, index: int) -> NDArray[np.uint8]:
         data = self._dataset.read(self._items[index])
-        with self._room.taken(pixel_count(data)):
+        with self._decoding.taken(pixel_count(data)):
             return self._preprocess(decode_rgb(data))
 
 

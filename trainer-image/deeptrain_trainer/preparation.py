@@ -18,6 +18,5 @@ def prepare_inputs(run: TrainRun, check_stop: Callable[[], None]) -> dict[str, A
     Raises Failure as the training would, and Stopped.
     """
     device = choose_device(0, run.threads, bf16_on_cpu=False)
-    # Pixels in memory would be gone before the training begins.
-    open_learner(run, device, check_stop, cache_bytes=0)
+    open_learner(run, device, check_stop)
     return {"outcome": "prepared"}

@@ -9,26 +9,21 @@ from .models import BACKBONES, backbone_name
 from .run import TrainRun
 
 
-def open_learner(
-    run: TrainRun, device: Device, check_stop: Callable[[], None], cache_bytes: int
-) -> Learner:
-    """The learner of a run's template on its data, with pixels of so many bytes kept in memory.
-
-    Raises Failure where they do not fit.
-    """
+def open_learner(run: TrainRun, device: Device, check_stop: Callable[[], None]) -> Learner:
+    """The learner of a run's template on its data. Raises Failure where they do not fit."""
     kind = run.template.partition("/")[0]
     if kind == "visual-classifier":
         from .classifier import ClassifierLearner
 
-        return ClassifierLearner(run, device, check_stop, cache_bytes)
+        return ClassifierLearner(run, device, check_stop)
     if kind == "visual-detector":
         from .detection.learner import DetectorLearner
 
-        return DetectorLearner(run, device, check_stop, cache_bytes)
+        return DetectorLearner(run, device, check_stop)
     if kind == "visual-embedder":
         from .embedder import EmbedderLearner
 
-        return EmbedderLearner(run, device, check_stop, cache_bytes)
+        return EmbedderLearner(run, device, check_stop)
     if kind == "context-based-classifier":
         from .linear import LinearLearner
 

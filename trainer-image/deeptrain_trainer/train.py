@@ -17,7 +17,6 @@ from .failure import Failure, Stopped
 from .learner import Evaluation
 from .metrics import worst_by, worst_first
 from .optimizer import build_optimizer
-from .pixels import cache_bytes
 from .record import gated_values
 from .report import Reporter, log
 from .run import TrainRun
@@ -104,7 +103,8 @@ def prepare(
     )
     if processes.any(device.precision == "fp32"):  # nodes may differ
         device = replace(device, precision="fp32")
-    learner = processes.together(lambda: open_learner(run, device, check_stop, cache_bytes()))
+    learner = processes.together(lambda: open_learner(run, device, check_stop))
+    processes.together(check_stop)
     model = learner.model
     share_modules(model, share, device.torch_device.type)
     model.to(device.torch_device).to(memory_format=torch.channels_last)

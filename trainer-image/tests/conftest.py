@@ -1,9 +1,5 @@
 """What the tests share: one small stored dataset, and run files for it."""
 
-import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import json
 import signal
 import sys

@@ -368,10 +368,10 @@ def test_a_graph_that_points_elsewhere_is_not_published() -> None:
     def ours(_: np.ndarray) -> np.ndarray:
         return np.eye(4, dtype=np.float32)[:3]
 
-    assert parity(ours, lambda p: 3 * ours(p), images)["images"] == 3
+    assert parity(ours, lambda p: 3 * ours(p), images, 3)["images"] == 3
     for wrong in (0.1, np.nan):
         with pytest.raises(Failure, match="cosine distance") as refused:
-            parity(ours, lambda p, w=wrong: ours(p) + np.float32(w), images)
+            parity(ours, lambda p, w=wrong: ours(p) + np.float32(w), images, 3)
         assert refused.value.reason == "ParityFailed"
 
 

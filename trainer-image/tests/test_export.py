@@ -35,7 +35,7 @@ def test_model_onnx_takes_bytes_and_gives_scores_for_any_batch(
     model, graph = resnet
     run = exported_model(graph, 1)
     for count in (1, 2, 5):
-        report = parity(model, True, run, images(count, 32))
+        report = parity(model, True, run, images(count, 32), 2)
         assert report["images"] == count and report["largestDifference"] < 1e-4
     together, alone = run(images(5, 32)), run(images(5, 32)[2:3])
     assert np.allclose(together[2], alone[0], atol=1e-6)
@@ -61,7 +61,7 @@ def test_softmax_is_in_the_graph() -> None:
     model = Classifier(EfficientNetLite0(64), 1280, 3, dropout=0.2).eval()
     run = exported_model(model_graph(model, 64, False, CONCEPTS), 1)
     assert np.allclose(run(images(2, 64)).sum(1), 1, atol=1e-5)
-    assert parity(model, False, run, images(2, 64))["largestDifference"] < 1e-4
+    assert parity(model, False, run, images(2, 64), 2)["largestDifference"] < 1e-4
 
 
 def test_a_graph_that_disagrees_is_not_published(resnet: tuple[Classifier, bytes]) -> None:
@@ -69,7 +69,11 @@ def test_a_graph_that_disagrees_is_not_published(resnet: tuple[Classifier, bytes
     for wrong in (0.01, float("nan")):
         with pytest.raises(Failure, match="differ from PyTorch's") as refused:
             parity(
-                model, True, lambda p, w=wrong: np.full((len(p), 3), w, np.float32), images(2, 32)
+                model,
+                True,
+                lambda p, w=wrong: np.full((len(p), 3), w, np.float32),
+                images(2, 32),
+                2,
             )
         assert refused.value.reason == "ParityFailed"
 

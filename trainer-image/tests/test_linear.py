@@ -137,7 +137,7 @@ def stored_pictures(run: TrainRun) -> NDArray[np.uint8]:
     """The pixels of all items in order, of their stored bytes."""
     dataset = open_data(run).dataset
     items = items_in_order(dataset)
-    pixels = Pixels(dataset, items, Preprocess(32), 1, 0, lambda: None)
+    pixels = Pixels(dataset, items, Preprocess(32), 1)
     return pixels.batch(range(len(items)))
 
 

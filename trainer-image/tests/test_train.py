@@ -2,8 +2,8 @@
 
 import json
 import os
-import threading
-import time
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +14,10 @@ import pytest
 import torch
 from conftest import CONCEPTS, Recorder, RunFile, Unwritten
 from contract import assert_event, assert_record
-from numpy.typing import NDArray
 from safetensors.torch import load_file
 from stored import coloured, store, train_run
 
 from deeptrain_trainer import engine
-from deeptrain_trainer import pixels as pixels_module
 from deeptrain_trainer.checkpoint import Checkpoint
 from deeptrain_trainer.classifier import build_classifier
 from deeptrain_trainer.dataset.image import decode_rgb
@@ -27,8 +25,7 @@ from deeptrain_trainer.engine import Training, run_training
 from deeptrain_trainer.export import exported_model
 from deeptrain_trainer.failure import Failure, Stopped
 from deeptrain_trainer.optimizer import optimizer_state
-from deeptrain_trainer.pixels import Pixels
-from deeptrain_trainer.preprocess import Preprocess, open_session
+from deeptrain_trainer.preprocess import open_session
 from deeptrain_trainer.run import train_run as typed
 from deeptrain_trainer.train import train
 
@@ -333,50 +330,6 @@ def test_scores_that_are_not_finite_diverge(prepared: Prepared) -> None:
     assert diverged.value.exit_code == 43
 
 
-def test_pixels_that_do_not_fit_into_memory_are_made_for_each_batch(prepared: Prepared) -> None:
-    t = prepared()
-    uncached = Pixels(
-        t.learner.pixels._dataset,
-        t.learner.labelled.items,
-        Preprocess(32),
-        2,
-        t.learner.pixels.bytes - 1,
-        lambda: None,
-    )
-    assert t.learner.pixels.is_cached and not uncached.is_cached
-    indices = np.array([5, 0, 47])
-    assert np.array_equal(t.learner.pixels.batch(indices), uncached.batch(indices))
-
-
-@pytest.mark.parametrize(("fit", "want"), [(1, 1), (2, 2), (100, 4)])
-def test_large_pictures_are_decoded_as_many_at_a_time_as_fit_into_memory(
-    prepared: Prepared, monkeypatch: pytest.MonkeyPatch, fit: int, want: int
-) -> None:
-    t = prepared()
-    share = pixels_module.DECODING_SHARE / pixels_module.DECODING_BYTES_PER_PIXEL
-    # The pictures of the tests have 40x40 pixels.
-    monkeypatch.setattr(pixels_module, "memory_limit_bytes", lambda: (fit + 0.5) * 40 * 40 / share)
-    lock, running, most = threading.Lock(), 0, 0
-
-    def decode(data: bytes) -> NDArray[np.uint8]:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.02)
-        with lock:
-            running -= 1
-        return decode_rgb(data)
-
-    monkeypatch.setattr(pixels_module, "decode_rgb", decode)
-    uncached = Pixels(
-        t.learner.pixels._dataset, t.learner.labelled.items, Preprocess(32), 4, 0, lambda: None
-    )
-    indices = np.arange(16)
-    assert np.array_equal(t.learner.pixels.batch(indices), uncached.batch(indices))
-    assert most == want
-
-
 def test_training_writes_a_checkpoint_within_an_epoch(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,4 +347,19 @@ def test_gpus_need_a_gpu(run_file: RunFile) -> None:
         pytest.skip("this machine has a GPU")
     with pytest.raises(Failure, match="PyTorch sees no GPU"):
         train(typed(run_file(gpus=1)), Recorder(), lambda: None)
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+def test_libraries_are_told_before_they_are_loaded_and_a_user_may_say_otherwise() -> None:
+    told = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "THP_MEM_ALLOC_ENABLE": "1"}
+    code = (
+        "import sys, os, deeptrain_trainer as _; "
+        f"print('torch' in sys.modules, *(os.environ[k] for k in {list(told)}))"
+    )
+    clean = {name: value for name, value in os.environ.items() if name not in told}
+
+    def said(**environment: str) -> str:
+        command = [sys.executable, "-c", code]
+        return subprocess.check_output(command, env=clean | environment, text=True).strip()
+
+    assert said() == f"False {' '.join(told.values())}"
+    assert said(THP_MEM_ALLOC_ENABLE="0") == "False PASSIVE 0 0"

@@ -18,7 +18,8 @@ from ..figures.concepts import concept_files
 from ..figures.curves import curve_files
 from ..figures.picture import StoredPictures
 from ..learner import Evaluation, Validation
-from ..order import batch_items, uniforms
+from ..memory import PixelRoom
+from ..order import batch_items, evaluation_batches, uniforms
 from ..pixels import Pixels
 from ..run import TrainRun
 from ..schedule import schedule_of
@@ -44,13 +45,8 @@ class DetectorLearner:
 
     selection_metric = "map"
 
-    def __init__(
-        self, run: TrainRun, device: Device, check_stop: Callable[[], None], cache_bytes: int
-    ) -> None:
-        """Opens the data and reads their pixels, where those of a split fit into what is left of `cache_bytes`.
-
-        `check_stop` raises Stopped after SIGTERM.
-        """
+    def __init__(self, run: TrainRun, device: Device, check_stop: Callable[[], None]) -> None:
+        """Opens the data and the base. `check_stop` raises Stopped after SIGTERM."""
         self.run, self.device, self.check_stop = run, device, check_stop
         self.data = open_data(run)
         check_boxes(self.data)
@@ -65,9 +61,9 @@ class DetectorLearner:
         self.final_split, final = self.data.final_split
         self.final = boxed_items(final, numbers, size)
         self.has_validation = len(self.validation) > 0
-        self.pixels = self._pixels(self.boxed, cache_bytes)
-        left = cache_bytes - (self.pixels.bytes if self.pixels.is_cached else 0)
-        self.validation_pixels = self._pixels(self.validation, left)
+        room = PixelRoom()
+        self.pixels = self._pixels(self.boxed, room)
+        self.validation_pixels = self._pixels(self.validation, room)
         self.model = build_detector(run, check_stop)
 
     def load_batch(self, step: int) -> Batch:
@@ -122,11 +118,12 @@ class DetectorLearner:
 
     def export(self) -> dict[str, bytes]:
         """`preprocess.onnx`, `model.onnx` and `parity.json`."""
-        self._release_pixels()
+        self.pixels.let_go()
+        self.validation_pixels.let_go()
         run, size = self.run, self.run.hyperparameters.image_size
         graph = detector_graph(self.model, size, run.concepts, run.detection_score_threshold)
         sample = self.final if len(self.final) else self.boxed
-        pixels = self._pixels(sample, 0)
+        pixels = self._pixels(sample)
         run_model = exported_detector(graph, run.threads)
         wanted: list[Boxes] = []
         found: list[Boxes] = []
@@ -147,8 +144,7 @@ class DetectorLearner:
         final, split = self.final, self.final_split
         if not len(final):
             return Evaluation(split, 0, {}, [])
-        # No budget: the final evaluation reads the stored bytes.
-        pixels = self._pixels(final, 0)
+        pixels = self._pixels(final)
         run_model = exported_detector(files["model.onnx"], self.run.threads)
         found: list[PredictedBoxes] = []
         for indices in self._batches(final):
@@ -169,20 +165,14 @@ class DetectorLearner:
         return detector_metrics(found, boxed.truth, self.run.concepts, threshold)
 
     def _batches(self, boxed: BoxedItems, most: int | None = None) -> Iterator[NDArray[np.int64]]:
-        size = min(_MOST_EVALUATED, self.run.hyperparameters.batch_size)
         end = len(boxed) if most is None else min(most, len(boxed))
-        for start in range(0, end, size):
+        batch_size = self.run.hyperparameters.batch_size
+        for indices in evaluation_batches(end, batch_size, _MOST_EVALUATED):
             self.check_stop()
-            yield np.arange(start, min(start + size, end))
+            yield indices
 
-    def _release_pixels(self) -> None:
-        """Training is over: what it kept in memory goes to export and evaluation."""
-        self.pixels = self._pixels(self.boxed, 0)
-        self.validation_pixels = self._pixels(self.validation, 0)
-
-    def _pixels(self, boxed: BoxedItems, budget_bytes: int) -> Pixels:
-        dataset, threads = self.data.dataset, self.run.threads
-        return Pixels(dataset, boxed.items, self.letterbox, threads, budget_bytes, self.check_stop)
+    def _pixels(self, boxed: BoxedItems, room: PixelRoom | None = None) -> Pixels:
+        return Pixels(self.data.dataset, boxed.items, self.letterbox, self.run.threads, room)
 
 
 def _in_pixels(boxes: Boxes, sides: NDArray[np.float32]) -> list[PredictedBoxes]:

@@ -5,6 +5,7 @@ import io
 import av
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ImageColor
 
 WIDTH, HEIGHT = 64, 48
 
@@ -30,6 +31,22 @@ def video(
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for number in range(round(seconds * rate)):
             frame = av.VideoFrame.from_ndarray(frame_pixels(number, shade), format="rgb24")
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return out.getvalue()
+
+
+def clip(colour: str, number: int) -> bytes:
+    """Two seconds of one colour with noise; another number gives another video."""
+    generator = np.random.default_rng(number)
+    ground = np.array(ImageColor.getrgb(colour))
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4") as file:
+        stream = file.add_stream("mpeg4", rate=8)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for _ in range(16):
+            noisy = ground * 0.6 + generator.integers(0, 100, (HEIGHT, WIDTH, 3))
+            frame = av.VideoFrame.from_ndarray(noisy.astype(np.uint8), format="rgb24")
             file.mux(stream.encode(frame))
         file.mux(stream.encode())
     return out.getvalue()

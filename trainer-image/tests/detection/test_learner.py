@@ -200,13 +200,17 @@ def test_the_score_threshold_is_the_operating_point_alone(prepared: Prepared) ->
     assert first.values["precision"] >= 0 and second.values["recall"] == 0
 
 
+def kept_of(learner: DetectorLearner) -> tuple[int, int]:
+    return len(learner.pixels._kept), len(learner.validation_pixels._kept)
+
+
 def test_pixels_kept_for_training_are_let_go_before_export_and_evaluation(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learner = learner_of(prepared())
     learner.model.eval()
-    assert learner.pixels.is_cached and learner.validation_pixels.is_cached
     batch, validated = learner.load_batch(0), learner.validate()
+    assert kept_of(learner) == (len(batch[0]), len(learner.validation))
 
     class Begun(Exception):
         pass
@@ -217,7 +221,7 @@ def test_pixels_kept_for_training_are_let_go_before_export_and_evaluation(
     monkeypatch.setattr("deeptrain_trainer.detection.learner.detector_graph", begin)
     with pytest.raises(Begun):
         learner.export()
-    assert not learner.pixels.is_cached and not learner.validation_pixels.is_cached
+    assert kept_of(learner) == (0, 0)
     # They are made anew where they are asked for.
     assert np.array_equal(learner.load_batch(0)[0], batch[0])
     assert learner.validate().loss == validated.loss
