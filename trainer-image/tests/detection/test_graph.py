@@ -87,7 +87,7 @@ def test_it_finds_what_pytorch_finds(
     assert found.boxes.shape == (count, 100, 4) and wanted.count.sum() > 0
     assert found.count.tolist() == wanted.count.tolist()
     report = parity(wanted, found, threshold)
-    assert report["unmatched"] == 0 and report["largestDifference"] < 1e-4
+    assert report["tied"] == report["unmatched"] == 0 and report["largestDifference"] < 1e-4
 
 
 def test_its_rows_are_in_order_within_the_picture_and_empty_beyond_their_count(
@@ -171,6 +171,37 @@ def test_a_graph_that_disagrees_is_not_published() -> None:
         with pytest.raises(Failure, match="does not find what PyTorch finds") as refused:
             parity(wanted, wrong, 0.3)
         assert refused.value.reason == "ParityFailed"
+
+
+APART = tuple((0.1 * i, 0.5, 0.1 * i + 0.08, 0.6) for i in range(9))
+
+
+def test_a_pair_of_boxes_that_rounding_exchanged_is_no_disagreement() -> None:
+    """Two boxes of one object score nearly the same: PyTorch suppresses one, ONNX Runtime the other."""
+    shifted = (0.1, 0.1, 0.4, 0.43)
+    for more in (2, 9):
+        report = parity(boxes(BOX, *APART[:more]), boxes(shifted, *APART[:more]), 0.3)
+        assert (report["boxes"], report["tied"], report["unmatched"]) == (1 + more, 2, 0)
+        assert report["largestDifference"] == 0
+
+
+def test_most_boxes_must_be_the_same() -> None:
+    moved = [(x, y, right, bottom + 0.01) for x, y, right, bottom in APART]
+    with pytest.raises(Failure, match="4 have one that differs"):
+        parity(boxes(*APART), boxes(*moved[:2], *APART[2:]), 0.3)
+    # One that the other does not know in any form is no tie.
+    with pytest.raises(Failure, match="1 have no counterpart"):
+        parity(boxes(*APART), boxes(*APART[:-1]), 0.3)
+    with pytest.raises(Failure, match="1 have no counterpart"):
+        parity(boxes(*APART[:-1]), boxes(*APART), 0.3)
+
+
+def test_a_score_at_the_threshold_may_fall_on_either_side() -> None:
+    above, below = boxes(*APART, score=0.3), boxes(*APART, score=0.3)
+    above.scores[0, 3] += 1e-6
+    below.scores[0, 3] -= 1e-6
+    for wanted, found in ((above, below), (below, above)):
+        assert parity(wanted, found, 0.3)["unmatched"] == 0
 
 
 def test_a_model_that_finds_nothing_is_compared_by_its_scores() -> None:
