@@ -73,7 +73,7 @@ export const Resources = z
     memory: memory
       .optional()
       .describe(
-        "Memory of the training pod, such as `4Gi`. Default: what the template takes on a CPU with its default batch and image size, from 4Gi (efficientnet-lite0, resnet18, linear) to 14Gi (fasterrcnn-resnet50).",
+        "Memory of the training pod, such as `4Gi`. Default: what the template takes on a CPU with its default batch and image size, from 4Gi (resnet18, the detectors on efficientnet-lite0, linear) over 6Gi (efficientnet-lite0) to 14Gi (fasterrcnn-resnet50). On a CPU it grows with batch_size and with the square of image_size. Decoded pictures are kept in what the training leaves.",
       ),
   })
   .describe("What the training pod asks for. Changing it starts nothing that is complete.");

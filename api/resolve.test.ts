@@ -55,7 +55,7 @@ describe("the catalogue", () => {
       bases: ["efficientnet-lite0", "none"],
       imageSizes: { min: 64, max: 1024, step: 32 },
       maxBatchSize: 1024,
-      memory: "4Gi",
+      memory: "6Gi",
       pretrained: { optimizer: "SGD", rate: perItem(7.8125e-5), hyperparameters: multiplied(0.1) },
       scratch: { optimizer: "SGD", rate: perItem(7.8125e-5), hyperparameters: multiplied(1) },
     });

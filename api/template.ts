@@ -65,7 +65,7 @@ export interface TemplateRevision {
   maxBatchSize: number;
   /**
    * Memory of a pod that asks for none: what a training with the defaults takes on a CPU, where the maps that the backward
-   * pass needs lie in it too. No part of a version.
+   * pass needs lie in it too, and room for decoded pixels. No part of a version.
    */
   memory: string;
   /**

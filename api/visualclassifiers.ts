@@ -70,7 +70,7 @@ export const visualClassifiers = {
   "visual-classifier/efficientnet-lite0": classifier(
     "efficientnet-lite0",
     ["efficientnet-lite0", "none"],
-    "4Gi",
+    "6Gi",
     sgd(7.8125e-5, 0.1),
     sgd(7.8125e-5, 1),
   ),

@@ -41,7 +41,7 @@ export const visualEmbedders = {
   "visual-embedder/arcface-efficientnet-lite0": embedder(
     "efficientnet-lite0",
     ["efficientnet-lite0", "none"],
-    "4Gi",
+    "6Gi",
   ),
   "visual-embedder/arcface-resnet50": embedder("resnet50", ["none"], "10Gi"),
 } as const;
