@@ -79,12 +79,18 @@ describe("models in a queue of Kueue", () => {
   });
   afterAll(() => stopKueue(env.cluster.kubeconfig));
 
-  const declare = (name: string, scheduling: object, hyperparameters: object = {}) =>
+  const declare = (
+    name: string,
+    scheduling: object,
+    hyperparameters: object = {},
+    resources: object = { cpu: "1", memory: "2Gi" },
+  ) =>
     applyObjects(
       env.client,
       [
         modelManifest(name, "few", {
           scheduling,
+          resources,
           hyperparameters: { ...quickHyperparameters, ...hyperparameters },
         }),
       ],
@@ -172,5 +178,26 @@ describe("models in a queue of Kueue", () => {
     );
     await patch(false);
     await objects.untilModel("paused", isReady);
+  });
+
+  test("two pods of one model are admitted, preempted and taken back together", async () => {
+    await declare("before", usual, { num_epochs: 12 });
+    await objects.untilVersion("before-v1", (version) =>
+      has(version, "Ready", "Unknown", "Training"),
+    );
+    // Each asks for half of the quota: there is room for both or for none.
+    await declare("pair", usual, { num_epochs: 24 }, { cpu: "500m", memory: "2Gi", nodes: 2 });
+    await untilItSays("pair", "Queued", /waits in the queue team-a/);
+    expect(await objects.pods({ version: "pair-v1" })).toEqual([]);
+    await objects.untilVersion("pair-v1", ({ status }) => (status?.checkpoint?.epoch ?? 0) >= 1);
+    expect(await objects.pods({ version: "pair-v1" })).toHaveLength(2);
+
+    await declare("sudden", { ...usual, workloadPriorityClassName: "urgent" });
+    await untilItSays("pair", "Queued", /lost its quota \(Preempted\)/);
+    await objects.untilModel("sudden", isReady);
+    await objects.untilModel("pair", isReady, 480_000);
+    const attempts = (await objects.version("pair-v1"))?.status?.attempts ?? [];
+    expect(attempts).toMatchObject([{ number: 1, state: "Succeeded", counted: false }]);
+    expect(attempts[0]?.startedFromStep).toBeGreaterThan(0);
   });
 });

@@ -100,6 +100,7 @@ def machine(flags: argparse.Namespace) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "threads": flags.threads,
         "OMP_WAIT_POLICY": "PASSIVE",
+        "hugePages": "ours, R1" if flags.r1_huge_pages else "ours",
         "torch": version("torch"),
         "torchvision": version("torchvision"),
     }

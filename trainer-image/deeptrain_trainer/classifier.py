@@ -23,7 +23,7 @@ from .metrics import selection_metric
 from .models import BACKBONES, Classifier, backbone_name, begin_linear, seed_initialisation
 from .optimizer import Recipe
 from .order import batch_items, evaluation_batches, uniforms
-from .pixels import Pixels
+from .pixels import Pixels, room_beside
 from .preprocess import Preprocess, preprocess_graph
 from .run import TrainRun
 from .schedule import schedule_of
@@ -68,10 +68,10 @@ class ClassifierLearner:
         self.labelled = self.data.train
         self.validation = validation_sample(run, self.data)
         self.has_validation = len(self.validation) > 0
-        room = PixelRoom()
+        self.model = build_classifier(run, check_stop)
+        room = room_beside(self.model, [self.labelled.items, self.validation.items])
         self.pixels = self._pixels(self.labelled, room)
         self.validation_pixels = self._pixels(self.validation, room)
-        self.model = build_classifier(run, check_stop)
 
     def load_batch(self, step: int) -> Batch:
         """Pixels, truth and random numbers of a step's images."""

@@ -1,6 +1,6 @@
 """The memory of this process: its limit, its peak so far, and how much of it decoded pixels may take."""
 
-import resource
+import re
 from pathlib import Path
 
 from .report import log
@@ -8,9 +8,8 @@ from .share import own_share
 
 # Share of the limit that pixels of all splits may take.
 _PIXEL_SHARE = 0.5
-# Share of the limit up to which pixels are kept beside all else. What is left is for what comes later: a checkpoint on
-# its way to disk, the export.
-_FILLED_SHARE = 0.85
+# Share of the limit that is always left, for what comes later.
+_LEFT_SHARE = 0.15
 
 
 def limit_bytes() -> int:
@@ -31,7 +30,10 @@ def _memory_bytes() -> int:
 
 def peak_bytes() -> int:
     """The most memory that this process has had so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not getrusage: its peak may be that of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return 0 if found is None else int(found[1]) * 1024
 
 
 class PixelRoom:
@@ -41,9 +43,10 @@ class PixelRoom:
     batch at a time.
     """
 
-    def __init__(self, limit: int | None = None) -> None:
-        """`limit`: bytes of memory for all; the process's own where it is None."""
+    def __init__(self, later: int = 0, limit: int | None = None) -> None:
+        """`later`: bytes for what no step shows; `limit`: bytes for all, by default the process's limit."""
         self._limit = limit_bytes() if limit is None else limit
+        self._most = self._limit - max(later, int(_LEFT_SHARE * self._limit))
         self._taken = 0
         self._is_full = False
 
@@ -52,7 +55,7 @@ class PixelRoom:
         if self._is_full:
             return False
         pixels, everything = self._taken + size, peak_bytes() + size
-        if pixels > _PIXEL_SHARE * self._limit or everything > _FILLED_SHARE * self._limit:
+        if pixels > _PIXEL_SHARE * self._limit or everything > self._most:
             self._is_full = True
             log({"type": "pixels-full", "keptBytes": self._taken, "limitBytes": self._limit})
             return False

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from .share import own_share
 
-# Images of one forward pass in an evaluation.
-MOST_EVALUATED = 64
+# Images of one forward pass in an evaluation: with more, their maps leave the processor's caches.
+_MOST_EVALUATED = 16
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -48,10 +48,10 @@ def batch_items(
 
 
 def evaluation_batches(
-    items: int, batch_size: int, most: int = MOST_EVALUATED
+    items: int, batch_size: int, most: int = _MOST_EVALUATED
 ) -> Iterator[NDArray[np.int64]]:
-    """All items in order, at most `most` at a time, and no more than a process trains on: an evaluation needs less
-    memory for each than a step does, whatever the size of the images."""
+    """All items in order, at most `most` at a time, and no more than a process trains on: whatever the size of the
+    images, an evaluation needs less memory for each than a step does."""
     size = max(1, min(most, batch_size // own_share().processes))
     for start in range(0, items, size):
         yield np.arange(start, min(start + size, items))

@@ -2,11 +2,12 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from .dataset.image import decode_rgb, pixel_count
 from .dataset.index import Item
@@ -19,10 +20,22 @@ from .preprocess import Preprocess
 DECODING_SHARE = 0.1
 # Measured: the picture as 8-bit RGB, as planes, and as the floats that are resized.
 DECODING_BYTES_PER_PIXEL = 18
+# Larger than what malloc ever keeps for itself (mallopt(3): at most 32 MiB).
+_BLOCK_BYTES = 64 << 20
+# Copies of the weights: the best so far, those of model and optimiser for a checkpoint, and its bytes.
+_WEIGHT_COPIES = 8
+
+
+def room_beside(model: nn.Module, splits: Iterable[Sequence[Item]]) -> PixelRoom:
+    """Room for pixels of the splits, beside what a first step does not show: copies of the weights, and the largest
+    picture on its way to pixels."""
+    weights = sum(tensor.nbytes for tensor in model.state_dict().values())
+    largest = max((item.width * item.height for items in splits for item in items), default=0)
+    return PixelRoom(later=_WEIGHT_COPIES * weights + DECODING_BYTES_PER_PIXEL * largest)
 
 
 class Pixels:
-    """uint8 [items, size, size, 3], in the order of `items`. For one caller at a time."""
+    """uint8 [items, size, size, 3], in the order of `items`. With a room, for one caller at a time."""
 
     def __init__(
         self,
@@ -39,7 +52,7 @@ class Pixels:
         self._pool = ThreadPoolExecutor(threads)
         self._decoding = _Room(int(DECODING_SHARE * limit_bytes() / DECODING_BYTES_PER_PIXEL))
         self._room = room
-        self._kept: dict[int, NDArray[np.uint8]] = {}
+        self._kept = _Kept()
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
         """uint8 [len(indices), size, size, 3]."""
@@ -47,14 +60,16 @@ class Pixels:
         missing = [index for index in dict.fromkeys(wanted) if index not in self._kept]
         made = dict(zip(missing, self._pool.map(self._decode, missing), strict=True))
         batch = np.stack([made[i] if i in made else self._kept[i] for i in wanted])
-        if self._room is not None and self._room.take(sum(one.nbytes for one in made.values())):
-            self._kept |= made
+        size = sum(one.nbytes for one in made.values())
+        if made and self._room is not None and self._room.take(size):
+            for index, pixels in made.items():
+                self._kept.add(index, pixels)
         return batch
 
     def let_go(self) -> None:
         """Keeps nothing any more."""
         self._room = None
-        self._kept = {}
+        self._kept = _Kept()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -63,6 +78,34 @@ class Pixels:
         data = self._dataset.read(self._items[index])
         with self._decoding.taken(pixel_count(data)):
             return self._preprocess(decode_rgb(data))
+
+
+class _Kept:
+    """Copies of pixels by index, in blocks whose memory goes back to the system with them."""
+
+    def __init__(self) -> None:
+        self._blocks: list[NDArray[np.uint8]] = []
+        self._rows: dict[int, int] = {}
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._rows
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        block, row = divmod(self._rows[index], len(self._blocks[0]))
+        pixels: NDArray[np.uint8] = self._blocks[block][row]
+        return pixels
+
+    def add(self, index: int, pixels: NDArray[np.uint8]) -> None:
+        """Of an index that is not kept yet."""
+        rows = max(1, _BLOCK_BYTES // pixels.nbytes)
+        block, row = divmod(len(self._rows), rows)
+        if block == len(self._blocks):
+            self._blocks.append(np.empty((rows, *pixels.shape), np.uint8))
+        self._blocks[block][row] = pixels
+        self._rows[index] = len(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
 class _Room:

@@ -56,11 +56,12 @@ def preprocess_graph(size: int) -> ModelProto:
     return model
 
 
-def open_session(model: bytes, threads: int) -> ort.InferenceSession:
-    """An ONNX Runtime session on the CPU."""
+def open_session(model: bytes, threads: int, *, keeps_memory: bool = True) -> ort.InferenceSession:
+    """An ONNX Runtime session on the CPU. `keeps_memory`: what a run took stays for the next one."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = keeps_memory
     # Idle threads that spin would take the cores from the others.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Warnings say that overridable inputs hinder folding, which is what they are for.
@@ -73,7 +74,9 @@ class Preprocess:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._session = open_session(preprocess_graph(size).SerializeToString(), threads=1)
+        # One large picture must not hold its memory to the end.
+        graph = preprocess_graph(size).SerializeToString()
+        self._session = open_session(graph, threads=1, keeps_memory=False)
 
     def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """uint8 [H, W, 3] to uint8 [size, size, 3]."""

@@ -20,7 +20,7 @@ from ..figures.picture import StoredPictures
 from ..learner import Evaluation, Validation
 from ..memory import PixelRoom
 from ..order import batch_items, evaluation_batches, uniforms
-from ..pixels import Pixels
+from ..pixels import Pixels, room_beside
 from ..run import TrainRun
 from ..schedule import schedule_of
 from .architectures import ARCHITECTURES, build_detector
@@ -32,8 +32,6 @@ from .letterbox import Letterbox, letterbox_graph
 from .postprocess import EVALUATION_SCORE_THRESHOLD
 from .targets import Truth
 
-# Images of one forward pass in an evaluation: training needs far more memory for each.
-_MOST_EVALUATED = 16
 # Below it boxes are near-ties, of which PyTorch and ONNX Runtime may keep different ones.
 _PARITY_SCORE_THRESHOLD = 0.05
 
@@ -61,10 +59,10 @@ class DetectorLearner:
         self.final_split, final = self.data.final_split
         self.final = boxed_items(final, numbers, size)
         self.has_validation = len(self.validation) > 0
-        room = PixelRoom()
+        self.model = build_detector(run, check_stop)
+        room = room_beside(self.model, [self.boxed.items, self.validation.items])
         self.pixels = self._pixels(self.boxed, room)
         self.validation_pixels = self._pixels(self.validation, room)
-        self.model = build_detector(run, check_stop)
 
     def load_batch(self, step: int) -> Batch:
         """Pixels, their sides within the letterbox, boxes and random numbers of a step's images."""
@@ -167,7 +165,7 @@ class DetectorLearner:
     def _batches(self, boxed: BoxedItems, most: int | None = None) -> Iterator[NDArray[np.int64]]:
         end = len(boxed) if most is None else min(most, len(boxed))
         batch_size = self.run.hyperparameters.batch_size
-        for indices in evaluation_batches(end, batch_size, _MOST_EVALUATED):
+        for indices in evaluation_batches(end, batch_size):
             self.check_stop()
             yield indices
 

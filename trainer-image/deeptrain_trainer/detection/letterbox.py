@@ -103,7 +103,8 @@ class Letterbox(Preprocess):
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._session = open_session(letterbox_graph(size).SerializeToString(), threads=1)
+        graph = letterbox_graph(size).SerializeToString()
+        self._session = open_session(graph, threads=1, keeps_memory=False)
 
     def with_transform(
         self, rgb: NDArray[np.uint8]

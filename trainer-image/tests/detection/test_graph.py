@@ -187,13 +187,22 @@ def test_a_pair_of_boxes_that_rounding_exchanged_is_no_disagreement() -> None:
 
 def test_most_boxes_must_be_the_same() -> None:
     moved = [(x, y, right, bottom + 0.01) for x, y, right, bottom in APART]
-    with pytest.raises(Failure, match="4 have one that differs"):
-        parity(boxes(*APART), boxes(*moved[:2], *APART[2:]), 0.3)
+    with pytest.raises(Failure, match="6 have one that differs"):
+        parity(boxes(*APART), boxes(*moved[:3], *APART[3:]), 0.3)
     # One that the other does not know in any form is no tie.
     with pytest.raises(Failure, match="1 have no counterpart"):
         parity(boxes(*APART), boxes(*APART[:-1]), 0.3)
     with pytest.raises(Failure, match="1 have no counterpart"):
         parity(boxes(*APART[:-1]), boxes(*APART), 0.3)
+
+
+@pytest.mark.parametrize("wrong", [0.35, np.nan])
+@pytest.mark.parametrize("count", [3, 9])
+def test_one_wrong_score_is_no_tie(count: int, wrong: float) -> None:
+    found = boxes(*APART[:count])
+    found.scores[0, 0] = wrong
+    with pytest.raises(Failure, match="have no counterpart"):
+        parity(boxes(*APART[:count]), found, 0.3)
 
 
 def test_a_score_at_the_threshold_may_fall_on_either_side() -> None:
