@@ -278,7 +278,7 @@ describe("resolved hyperparameters", () => {
   });
 
   it.each([
-    ["visual-classifier/resnet50", true, { lrate: 0.005, base_gradient_multiplier: 0.1 }],
+    ["visual-classifier/resnet50", true, { lrate: 0.005, base_gradient_multiplier: 1 }],
     ["visual-classifier/resnet50", false, { lrate: 0.05, base_gradient_multiplier: 1 }],
     ["visual-classifier/vit-small", true, { lrate: 1e-3, base_gradient_multiplier: 0.05 }],
     ["visual-detector/retinanet-efficientnet-lite0", true, { lrate: 1.5e-3, batch_size: 16 }],

@@ -61,33 +61,36 @@ const classifier = (
   },
 ];
 
+/**
+ * Revision 2 trains a pretrained base at the full learning rate. Measured with efficientnet-lite0, top1 on test at 0.1, 0.3
+ * and 1 of it: Grocery Store (10 epochs at 128 pixels) 0.722, 0.740, 0.775; 13,542 pictures of CIFAR-10 (4 epochs at 64)
+ * 0.781, 0.790, 0.798.
+ */
+const atFullRate = ([first]: Revisions): Revisions => [
+  first,
+  { ...first, pretrained: sgd(7.8125e-5, 1) },
+];
+
 /** Stage by stage of strided convolutions: smaller pictures still leave it a cell. */
 const smallSizes: ImageSizes = { ...sizes, min: 32 };
 /** Whole patches of 16 pixels. */
 const patchSizes: ImageSizes = { min: 96, max: 512, step: 16 };
 
 export const visualClassifiers = {
-  "visual-classifier/efficientnet-lite0": classifier(
-    "efficientnet-lite0",
-    ["efficientnet-lite0", "none"],
-    "6Gi",
-    sgd(7.8125e-5, 0.1),
-    sgd(7.8125e-5, 1),
+  "visual-classifier/efficientnet-lite0": atFullRate(
+    classifier(
+      "efficientnet-lite0",
+      ["efficientnet-lite0", "none"],
+      "6Gi",
+      sgd(7.8125e-5, 0.1),
+      sgd(7.8125e-5, 1),
+    ),
   ),
-  "visual-classifier/resnet18": classifier(
-    "resnet18",
-    ["none"],
-    "4Gi",
-    sgd(7.8125e-5, 0.1),
-    sgd(7.8125e-4, 1),
-    smallSizes,
+  "visual-classifier/resnet18": atFullRate(
+    classifier("resnet18", ["none"], "4Gi", sgd(7.8125e-5, 0.1), sgd(7.8125e-4, 1), smallSizes),
   ),
-  "visual-classifier/resnet50": classifier(
-    "resnet50",
-    ["none"],
-    "10Gi",
-    sgd(7.8125e-5, 0.1),
-    sgd(7.8125e-4, 1),
+  "visual-classifier/resnet50": atFullRate(
+    classifier("resnet50", ["none"], "10Gi", sgd(7.8125e-5, 0.1), sgd(7.8125e-4, 1)),
   ),
   "visual-classifier/convnext-tiny": classifier(
     "convnext-tiny",

@@ -257,7 +257,7 @@ describe("a model on a model", () => {
 
   test("is made of the pinned weights, with the defaults of a trained base", () => {
     expect(made.base).toMatchObject({ id: "model", digest: digestOf("1") });
-    expect(made.hyperparameters).toMatchObject({ base_gradient_multiplier: 0.1, lrate: 0.005 });
+    expect(made.hyperparameters).toMatchObject({ base_gradient_multiplier: 1, lrate: 0.005 });
   });
 
   test("says in status.resolved where it begins", () => {

@@ -4,6 +4,7 @@ import type { DatasetReport } from "../../api/dataset.ts";
 import type { DeepModelSpec, DeepModelStatus } from "../../api/deepmodel.ts";
 import { DeepModelStatus as StatusSchema } from "../../api/deepmodel.ts";
 import type { Hyperparameters } from "../../api/hyperparameters.ts";
+import { inputsHash } from "../../api/inputs.ts";
 import type { ModelVersion } from "../../api/modelversion.ts";
 import { condition } from "./conditions.ts";
 import { type ModelWorld, planDeepModel, STABLE_AFTER_MS } from "./deepmodel.ts";
@@ -223,7 +224,25 @@ describe("which version", () => {
     expect(shown(plan.status.conditions, "Ready")).toBe("Unknown QuotaExceeded");
   });
 
-  test("a model stays at its newest version's revision, and an unknown one is refused", () => {
+  test("a model stays at its newest version's revision, and is told of a newer one", () => {
+    const older = { ...versionSpec(), templateRevision: 1 };
+    const spec = { ...older, inputsHash: inputsHash(older) };
+    const versions = [trained(1, spec)];
+    const plan = planned(world({ versions }));
+    expect(plan.effects).toEqual([]);
+    expect(plan.status).toMatchObject({
+      readyVersion: "pets-v1",
+      resolved: { templateRevision: 1, newerTemplateRevision: 2 },
+    });
+    // Until its user says so.
+    const status = { lastVersionNumber: 1, wantedHash: hash, wantedSince: T0 };
+    const revised = model({ spec: { templateRevision: 2 }, status });
+    const asked = planned(world({ model: revised, versions }));
+    expect(created(asked)[0]).toMatchObject({ spec: { number: 2, templateRevision: 2 } });
+    expect(asked.status.resolved).not.toHaveProperty("newerTemplateRevision");
+  });
+
+  test("a revision that is not there is refused", () => {
     const plan = planned(world({ model: model({ spec: { templateRevision: 9 } }) }));
     expect(shown(plan.status.conditions, "Ready")).toBe("False TemplateUnknown");
     expect(condition(plan.status, "Accepted")?.message).toContain("spec.templateRevision");
@@ -679,7 +698,7 @@ describe("the status", () => {
     const { status } = planned(world({ versions: [training()] }));
     expect(status.progress?.display).toBe("2/4 · 50%");
     expect(status.resolved).toMatchObject({
-      templateRevision: 1,
+      templateRevision: 2,
       optimizer: "SGD",
       base: { name: "none" },
       concepts: 2,

@@ -260,10 +260,13 @@ describe("what a training sees beside its data", () => {
   });
 
   test("a detector's score threshold, as the DeepModel has it now", () => {
-    const template = "visual-detector/ssdlite-efficientnet-lite0";
-    expect(seen({ template }).run).toMatchObject({ detection_score_threshold: 0.3 });
+    const detector = {
+      template: "visual-detector/ssdlite-efficientnet-lite0",
+      templateRevision: 1,
+    } as const;
+    expect(seen(detector).run).toMatchObject({ detection_score_threshold: 0.3 });
     const asked = { hyperparameters: { detection_score_threshold: 0.05 } };
-    expect(seen({ template }, asked).run).toMatchObject({ detection_score_threshold: 0.05 });
+    expect(seen(detector, asked).run).toMatchObject({ detection_score_threshold: 0.05 });
     expect(seen({}, asked).run).not.toHaveProperty("detection_score_threshold");
   });
 

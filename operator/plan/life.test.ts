@@ -64,7 +64,7 @@ describe("every field: set, changed, unset", () => {
       "template",
       { template: "visual-classifier/efficientnet-lite0", hyperparameters: { image_size: 64 } },
     ],
-    ["templateRevision", { templateRevision: 1 }],
+    ["templateRevision", { templateRevision: 2 }],
     ["hyperparameters.num_epochs", { hyperparameters: { ...base.hyperparameters, num_epochs: 7 } }],
     ["hyperparameters.seed", { hyperparameters: { ...base.hyperparameters, seed: 3 } }],
     [

@@ -122,7 +122,7 @@ export const refusedModels: ManifestCase[] = [
   },
   {
     name: "a revision that does not exist",
-    manifest: model({ templateRevision: 2 }),
+    manifest: model({ templateRevision: 3 }),
     refused: "spec.templateRevision",
   },
   {

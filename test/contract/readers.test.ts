@@ -71,7 +71,7 @@ const fetching = (
 
 const modelChanges: Record<string, Change<DeepModelSpec>> = {
   "spec.template": [{}, { template: "visual-classifier/efficientnet-lite0" }],
-  "spec.templateRevision": [{}, { templateRevision: 2 }],
+  "spec.templateRevision": [{}, { templateRevision: 1 }],
   "spec.hyperparameters.average_horizontal_flips": tuned({}, { average_horizontal_flips: false }),
   "spec.hyperparameters.base_gradient_multiplier": tuned({}, { base_gradient_multiplier: 0 }),
   "spec.hyperparameters.detection_score_threshold": detecting(

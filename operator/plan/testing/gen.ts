@@ -144,7 +144,7 @@ export const model = (
 export const versionSpec = (number = 1): ModelVersionSpec => {
   const inputs: Omit<ModelVersionSpec, "model" | "number" | "inputsHash"> = {
     template: "visual-classifier/resnet18",
-    templateRevision: 1,
+    templateRevision: 2,
     hyperparameters: {
       average_horizontal_flips: true,
       base_gradient_multiplier: 1,
