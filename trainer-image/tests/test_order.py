@@ -1,10 +1,12 @@
 """The order of the images and their random numbers are pure functions of seed and position."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deeptrain_trainer.order import batch_items, uniforms
+from deeptrain_trainer.order import batch_items, evaluation_batches, uniforms
+from deeptrain_trainer.share import Share, take_share
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -45,3 +47,24 @@ def test_numbers_differ_by_seed_pass_and_item_and_are_uniform() -> None:
     assert abs(counts - 8_000).max() < 400
     assert abs(np.corrcoef(draws.T)[0, 1]) < 0.05
     assert not np.array_equal(draws, uniforms(1, passes, items, 8))
+
+
+@pytest.mark.parametrize(
+    ("items", "batch_size", "sizes"),
+    [(40, 64, [16, 16, 8]), (5, 2, [2, 2, 1]), (3, 1, [1, 1, 1]), (0, 8, [])],
+)
+def test_an_evaluation_takes_all_in_order_and_no_more_at_a_time_than_a_step(
+    items: int, batch_size: int, sizes: list[int]
+) -> None:
+    batches = list(evaluation_batches(items, batch_size))
+    assert [len(batch) for batch in batches] == sizes
+    assert [i for batch in batches for i in batch] == list(range(items))
+
+
+def test_of_several_processes_one_evaluates_no_more_at_a_time_than_its_own_share() -> None:
+    take_share(Share(rank=0, processes=4))
+    try:
+        assert [len(batch) for batch in evaluation_batches(5, 8)] == [2, 2, 1]
+        assert [len(batch) for batch in evaluation_batches(2, 4)] == [1, 1]
+    finally:
+        take_share(Share())
