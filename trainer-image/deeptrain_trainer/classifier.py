@@ -101,8 +101,8 @@ class ClassifierLearner:
         """Of at most data.MOST_VALIDATION_ITEMS items."""
         logreg, device = self.run.hyperparameters.logreg, self.device.torch_device
         scores, loss = [], 0.0
-        batch_size = self.run.hyperparameters.batch_size
-        for indices in evaluation_batches(len(self.validation), batch_size):
+        batch_size, most = self.run.hyperparameters.batch_size, self.device.evaluated_at_once
+        for indices in evaluation_batches(len(self.validation), batch_size, most):
             self.check_stop()
             batch = torch.from_numpy(self.validation_pixels.batch(indices)).to(device)
             targets = torch.from_numpy(self.validation.truth[indices]).float().to(device)

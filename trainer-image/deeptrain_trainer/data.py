@@ -63,16 +63,14 @@ def open_data(run: TrainRun) -> RunData:
     validation = _labelled(dataset, "validation", run.concepts, softmax)
     test = _labelled(dataset, "test", run.concepts, softmax)
     _check(run, train)
-    everything = np.concatenate([train.truth, validation.truth, test.truth])
-    if softmax and not is_exclusive(everything):
+    exclusive = all(is_exclusive(split.truth) for split in (train, validation, test) if len(split))
+    if softmax and not exclusive:
         raise Failure(
             "InputInvalid",
             "spec.hyperparameters.logreg: false needs exactly one concept for each item, but some have several: "
             "set it to true.",
         )
-    return RunData(
-        dataset, train, validation, test, is_exclusive(everything), are_frames(train.items)
-    )
+    return RunData(dataset, train, validation, test, exclusive, are_frames(train.items))
 
 
 def validation_sample(run: TrainRun, data: RunData) -> LabelledItems:

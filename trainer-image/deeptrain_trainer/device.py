@@ -22,6 +22,11 @@ class Device:
         enabled = self.precision == "bf16"
         return torch.autocast(self.torch_device.type, dtype=torch.bfloat16, enabled=enabled)
 
+    @property
+    def evaluated_at_once(self) -> int:
+        """Most images of one forward pass in an evaluation: on a CPU more would leave the processor's caches."""
+        return 16 if self.torch_device.type == "cpu" else 128
+
     def seed(self, seed: int) -> None:
         """Seeds what is random in a step: dropout.
 

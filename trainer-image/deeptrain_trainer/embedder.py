@@ -162,11 +162,11 @@ class EmbedderLearner:
         )
         _, queries = self.protocol.final_split
         images = self._pixels(queries) if len(queries) else self.pixels
-        sample = images.batch(range(min(PARITY_IMAGES, len(images))))
+        compared = images.batch(range(min(PARITY_IMAGES, len(images))))
         comparison = parity(
             _torch_embed(self.model, torch.device("cpu")),
             exported_embedder(graph, run.threads),
-            sample,
+            compared,
             run.hyperparameters.batch_size,
         )
         return {

@@ -1,4 +1,5 @@
-"""The training loop. All that outlives a step is in `State`; all else is a pure function of the step."""
+"""The training loop. All that outlives a step is in `State`, the weights and the optimiser: a checkpoint has all of it.
+All else is a pure function of the step."""
 
 import time
 from collections.abc import Callable
@@ -31,6 +32,8 @@ SHORTEST_SAVE_SECONDS = 2.0
 # Non-finite steps running, and validation loss over the first one after warm-up, that mean divergence.
 MOST_BAD_STEPS = 3
 MOST_LOSS_GROWTH = 10.0
+# The first loss after warm-up counts for this at least: from next to nothing it may grow, and still be small.
+LEAST_REFERENCE_LOSS = 0.1
 
 
 @dataclass
@@ -223,12 +226,13 @@ def _judge_validation(t: Training, loss: float, training_loss: float) -> None:
     state = t.state
     if state.reference_loss is None:
         state.reference_loss, state.reference_training_loss = loss, training_loss
-    exploded = not loss <= MOST_LOSS_GROWTH * state.reference_loss  # NaN has exploded too
+    reference = max(state.reference_loss, LEAST_REFERENCE_LOSS)
+    exploded = not loss <= MOST_LOSS_GROWTH * reference  # NaN has exploded too
     if exploded and training_loss > state.reference_training_loss:
         raise _diverged(
             t,
             f"the validation loss {loss:.4g} is over {MOST_LOSS_GROWTH:g} times the first after warm-up, "
-            f"{state.reference_loss:.4g}, and the training loss rose",
+            f"{reference:.4g}, and the training loss rose",
         )
 
 
@@ -245,7 +249,7 @@ def _diverged(t: Training, what: str) -> Failure:
     return Failure(
         "Diverged",
         f"Diverged at step {t.state.step}: {what}, with the learning rate {lrate:.6g}. "
-        f"Set spec.hyperparameters.lrate to {lrate / 2:.6g} or lower.",
+        f"Set spec.hyperparameters.lrate to {lrate / 2:.6g} or lower, in place of any other spelling.",
     )
 
 

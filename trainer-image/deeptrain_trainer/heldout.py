@@ -91,17 +91,14 @@ def protocol_of(run: TrainRun, data: RunData) -> Protocol:
 
 
 def held_out_concepts(concepts: list[str], seed: int, asked: list[int]) -> list[int]:
-    """The places of the concepts that are held out: those with the lowest hash of seed and name.
-
-    Those that are in no split but train (not in `asked`) come last: nothing could be measured on them.
+    """The places of the concepts that are held out: the lowest hashes of seed and name of those that are in a split
+    beside train (`asked`), as nothing could be measured on others. None where it is only one: it would always be found.
     """
     if len(concepts) < LEAST_CONCEPTS:
         return []
-    order = sorted(
-        range(len(concepts)),
-        key=lambda c: (c not in asked, derived_seed("held out", seed, concepts[c])),
-    )
-    return sorted(order[: round(HELD_OUT_SHARE * len(concepts))])
+    order = sorted(asked, key=lambda c: derived_seed("held out", seed, concepts[c]))
+    chosen = sorted(order[: round(HELD_OUT_SHARE * len(concepts))])
+    return chosen if len(chosen) > 1 else []
 
 
 def sample(seed: int, name: str, count: int) -> Numbers:

@@ -60,7 +60,7 @@ class Learner(Protocol):
 
     @property
     def selection_metric(self) -> str:
-        """The headline metric, which chooses the exported epoch."""
+        """The metric of the validation split that chooses the exported epoch."""
 
     @property
     def has_validation(self) -> bool:

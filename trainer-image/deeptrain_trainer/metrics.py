@@ -28,7 +28,7 @@ def is_exclusive(truth: NDArray[np.bool_]) -> bool:
 
 
 def selection_metric(exclusive: bool, of_videos: bool = False) -> str:
-    """The headline metric, which chooses the exported epoch; where the items are frames, that of their videos."""
+    """The metric that chooses the exported epoch; where the items are frames, that of their videos."""
     return ("video_" if of_videos else "") + ("top1" if exclusive else "macro_ap")
 
 

@@ -1,4 +1,5 @@
-"""Which images a step trains on, and their random numbers: pure functions of the seed and the position.
+"""Which images a step trains on, and their random numbers: pure functions of the seed and the position. Which an
+evaluation takes at a time.
 
 Nothing here has a state, so a run that was killed and resumed at any step does exactly what an undisturbed one does.
 """
@@ -12,8 +13,6 @@ from numpy.typing import NDArray
 
 from .share import own_share
 
-# Images of one forward pass in an evaluation: with more, their maps leave the processor's caches.
-_MOST_EVALUATED = 16
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -47,9 +46,7 @@ def batch_items(
     return chosen, passes
 
 
-def evaluation_batches(
-    items: int, batch_size: int, most: int = _MOST_EVALUATED
-) -> Iterator[NDArray[np.int64]]:
+def evaluation_batches(items: int, batch_size: int, most: int = 16) -> Iterator[NDArray[np.int64]]:
     """All items in order, at most `most` at a time, and no more than a process trains on: whatever the size of the
     images, an evaluation needs less memory for each than a step does."""
     size = max(1, min(most, batch_size // own_share().processes))

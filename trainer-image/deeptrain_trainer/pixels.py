@@ -50,7 +50,7 @@ class Pixels:
         self._items = items
         self._preprocess = preprocess
         self._pool = ThreadPoolExecutor(threads)
-        self._decoding = _Room(int(DECODING_SHARE * limit_bytes() / DECODING_BYTES_PER_PIXEL))
+        self._decoding = _Gate(int(DECODING_SHARE * limit_bytes() / DECODING_BYTES_PER_PIXEL))
         self._room = room
         self._kept = _Kept()
 
@@ -108,7 +108,7 @@ class _Kept:
         return len(self._rows)
 
 
-class _Room:
+class _Gate:
     """Lets threads in while what they bring fits, and one at a time where it does not."""
 
     def __init__(self, size: int) -> None:

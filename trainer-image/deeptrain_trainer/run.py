@@ -66,9 +66,7 @@ class TrainRun:
     Of a run that only prepares for that, `output` is empty: it writes to what versions share.
     """
 
-    uid: str
     attempt: int
-    progress_url: str | None
     inputs_hash: str
     template: str
     template_revision: int
@@ -97,9 +95,6 @@ class TrainRun:
 class InspectRun:
     """Verify the artifact below `output` and repeat its record."""
 
-    uid: str
-    attempt: int
-    progress_url: str | None
     inputs_hash: str
     gated: list[GatedConcept]
     output: Path
@@ -148,9 +143,7 @@ def read_run(path: Path) -> dict[str, Any]:
 def train_run(document: dict[str, Any]) -> TrainRun:
     """The typed form of a run file whose task is `train`, or `prepare`: that has no output, and no GPU."""
     return TrainRun(
-        uid=document["object"]["uid"],
         attempt=document["attempt"],
-        progress_url=document.get("progressUrl"),
         inputs_hash=document["inputsHash"],
         template=document["template"],
         template_revision=document["templateRevision"],
@@ -188,9 +181,6 @@ def _base(given: dict[str, Any]) -> Base:
 def inspect_run(document: dict[str, Any]) -> InspectRun:
     """The typed form of a run file whose task is `inspect`."""
     return InspectRun(
-        uid=document["object"]["uid"],
-        attempt=document["attempt"],
-        progress_url=document.get("progressUrl"),
         inputs_hash=document["inputsHash"],
         gated=_gated(document),
         output=Path(document["output"]),

@@ -47,9 +47,9 @@ class Schedule:
             return float(self.lrate * warmup * 0.5 * (1 + cos(pi * step / self.steps)))
         return float(self.lrate * warmup * LRATE_DECAY ** self.drops(step // self.steps_per_epoch))
 
-    def evaluates_after(self, epoch: int) -> bool:
-        """Whether the validation split is evaluated when `epoch` epochs are finished."""
-        return epoch % self.test_freq == 0 or epoch == self.epochs
+    def evaluates_after(self, finished: int) -> bool:
+        """Whether the validation split is evaluated when so many epochs are finished."""
+        return finished % self.test_freq == 0 or finished == self.epochs
 
     def evaluations_after(self, step: int) -> int:
         """How many evaluations are still to come when `step` steps are done."""

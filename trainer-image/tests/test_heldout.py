@@ -52,6 +52,8 @@ def test_which_concepts_are_held_out_depends_on_their_names_and_the_seed() -> No
     assert {MANY[c] for c in held_out_concepts(MANY, 1, asked)} != names
     # What is in the train split alone could not be measured.
     assert held_out_concepts(MANY, 0, [1, 2, 3, 4]) == [1, 2, 3, 4]
+    assert held_out_concepts(MANY, 0, [3, 9]) == [3, 9]
+    assert held_out_concepts(MANY, 0, [3]) == held_out_concepts(MANY, 0, []) == []
     assert held_out_concepts(MANY[:19], 0, asked) == []
 
 

@@ -320,6 +320,14 @@ def test_validation_loss_over_ten_times_the_first_diverges_if_training_loss_rose
     run_training(lagging)
 
 
+def test_a_loss_that_was_next_to_nothing_may_grow(prepared: Prepared) -> None:
+    t = prepared()
+    t.state.reference_loss, t.state.reference_training_loss = 1e-6, 1e-6
+    engine._judge_validation(t, 0.9, 0.9)
+    with pytest.raises(Failure, match=r"1\.1 is over 10 times the first after warm-up, 0\.1,"):
+        engine._judge_validation(t, 1.1, 0.9)
+
+
 def test_scores_that_are_not_finite_diverge(prepared: Prepared) -> None:
     t = prepared()
     t.state.step, t.learner.schedule = 5, replace(t.schedule, steps_per_epoch=5)
