@@ -55,9 +55,10 @@ class Matched:
 def matched(truth: TrueBoxes, predicted: PredictedBoxes, score_threshold: float) -> Matched:
     """Matches as COCO's evaluator does: by falling score, each to the true box of its concept that it overlaps most.
 
-    A prediction that only meets ignored boxes counts as nothing; those below the threshold are not there.
+    A prediction that only meets ignored boxes counts as nothing; one of many in a crowd lies in it, however small. Those
+    below the threshold are not there.
     """
-    overlaps = iou(predicted.corners, truth.corners)
+    overlaps = overlap(predicted.corners, truth.corners, truth.ignored)
     is_free = np.ones(len(truth.corners), np.bool_)
     wrong = []
     for p in np.argsort(-predicted.scores, kind="stable"):
@@ -73,14 +74,14 @@ def matched(truth: TrueBoxes, predicted: PredictedBoxes, score_threshold: float)
     return Matched([int(t) for t in missed], wrong)
 
 
-def iou(a: Floats, b: Floats) -> Floats:
-    """Intersection over union of boxes [n, 4] and [m, 4], as [n, m]."""
+def overlap(a: Floats, b: Floats, is_crowd: NDArray[np.bool_]) -> Floats:
+    """Intersection over union of boxes [n, 4] and [m, 4], as [n, m]; where b is a crowd, over the area of a."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     inner = np.prod(np.maximum(high - low, 0), axis=2)
     area_a = np.prod(a[:, 2:] - a[:, :2], axis=1)
     area_b = np.prod(b[:, 2:] - b[:, :2], axis=1)
-    union = area_a[:, None] + area_b[None, :] - inner
+    union = area_a[:, None] + np.where(is_crowd, 0, area_b - inner)
     result: Floats = (inner / np.maximum(union, 1e-9)).astype(np.float32)
     return result
 

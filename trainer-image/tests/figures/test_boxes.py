@@ -9,8 +9,8 @@ from deeptrain_trainer.figures.boxes import (
     PredictedBoxes,
     TrueBoxes,
     box_mistake_files,
-    iou,
     matched,
+    overlap,
 )
 from deeptrain_trainer.figures.sheet import RIGHT, WRONG
 
@@ -36,9 +36,11 @@ def predicted(*boxes: tuple[list[int], int, float]) -> PredictedBoxes:
     )
 
 
-def test_intersection_over_union() -> None:
+def test_intersection_over_union_or_of_a_crowd_over_the_prediction() -> None:
     a, b = np.array([[0, 0, 10, 10]], np.float32), np.array([[5, 0, 15, 10], [20, 20, 30, 30]])
-    assert iou(a, b.astype(np.float32))[0].tolist() == [pytest.approx(1 / 3), 0]
+    b = b.astype(np.float32)
+    assert overlap(a, b, np.array([False, False]))[0].tolist() == [pytest.approx(1 / 3), 0]
+    assert overlap(a, b, np.array([True, True]))[0].tolist() == [0.5, 0]
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,8 @@ def test_intersection_over_union() -> None:
         # The surer of two is the one that counts.
         (true((BOX, 0, False)), predicted((BOX, 0, 0.5), (BOX, 0, 0.8)), [], [0]),
         (true((BOX, 0, True)), predicted((BOX, 0, 0.9)), [], []),
+        (true(([0, 0, 100, 100], 0, True)), predicted((BOX, 0, 0.9)), [], []),
+        (true(([0, 0, 100, 100], 1, True)), predicted((BOX, 0, 0.9)), [], [0]),
         (true(), predicted(), [], []),
         (true(), predicted((BOX, 0, 0.9)), [], [0]),
         (true((BOX, 0, False)), predicted(), [0], []),
