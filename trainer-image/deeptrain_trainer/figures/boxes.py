@@ -55,8 +55,8 @@ class Matched:
 def matched(truth: TrueBoxes, predicted: PredictedBoxes, score_threshold: float) -> Matched:
     """Matches as COCO's evaluator does: by falling score, each to the true box of its concept that it overlaps most.
 
-    A prediction that only meets ignored boxes counts as nothing; one of many in a crowd lies in it, however small. Those
-    below the threshold are not there.
+    A prediction that only meets ignored boxes counts as nothing: of a crowd it may be one, so it is to lie within.
+    Those below the threshold are not there.
     """
     overlaps = overlap(predicted.corners, truth.corners, truth.ignored)
     is_free = np.ones(len(truth.corners), np.bool_)
