@@ -1,7 +1,7 @@
 """Pixels: decoded when they are first asked for, kept where memory allows, and never more at a time than it holds."""
 
 import json
-import os
+import re
 import subprocess
 import sys
 import threading
@@ -100,8 +100,10 @@ def test_memory_of_what_was_let_go_is_given_back(stored: StoredDataset) -> None:
 
 
 def resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGESIZE")
+    """Counted page by page: the kernel's quick counters, in statm and status, were seen to lag behind by 100 MB."""
+    found = re.search(r"^Rss:\s+(\d+) kB$", Path("/proc/self/smaps_rollup").read_text(), re.M)
+    assert found is not None
+    return int(found[1]) * 1024
 
 
 def test_what_was_let_go_is_decoded_again(stored: StoredDataset, decoded: list[int]) -> None:
@@ -150,7 +152,7 @@ def test_room_is_left_for_weights_and_the_largest_picture(
 def test_the_peak_is_of_this_process_and_does_not_fall() -> None:
     code = (
         "from deeptrain_trainer.memory import peak_bytes; before = peak_bytes(); "
-        "held = bytearray(64 << 20); risen = peak_bytes(); del held; print(before, risen, peak_bytes())"
+        "held = bytearray(512 << 20); risen = peak_bytes(); del held; print(before, risen, peak_bytes())"
     )
     # A process may begin with the peak of the one that made it, as getrusage tells it.
     holding = np.ones(256 << 20, np.uint8)
@@ -158,8 +160,7 @@ def test_the_peak_is_of_this_process_and_does_not_fall() -> None:
     before, risen, after = (int(text) for text in subprocess.check_output(command).split())
     assert holding[-1] == 1
     assert before < 128 << 20
-    # The kernel counts pages in bundles.
-    assert before + (60 << 20) <= risen <= after + (1 << 20)
+    assert min(risen, after) >= before + (256 << 20)
 
 
 @pytest.fixture
