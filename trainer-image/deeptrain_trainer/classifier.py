@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .artifact import document
@@ -36,7 +35,8 @@ RECIPES = {
     "vit-small": Recipe("AdamW", weight_decay=0.05, clip_norm=1.0),
 }
 
-Batch = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.float32]]
+Batch = tuple[Tensor, Tensor]
+"""Images float [N, 3, S, S] and targets float [N, C]."""
 
 
 def build_classifier(run: TrainRun, check_stop: Callable[[], None] = lambda: None) -> Classifier:
@@ -74,27 +74,25 @@ class ClassifierLearner:
         self.validation_pixels = self._pixels(self.validation, room)
 
     def load_batch(self, step: int) -> Batch:
-        """Pixels, truth and random numbers of a step's images."""
-        run = self.run
+        """Augmented images of a step, and their truth."""
+        run, device = self.run, self.device.torch_device
         chosen, passes = batch_items(
             run.seed, step, run.hyperparameters.batch_size, len(self.labelled)
         )
         draws = uniforms(run.seed, passes, chosen, DRAWS)
-        return self.pixels.batch(chosen), self.labelled.truth[chosen], draws
+        images = augment(
+            torch.from_numpy(self.pixels.batch(chosen)).to(device),
+            torch.from_numpy(draws).to(device),
+            run.hyperparameters.average_horizontal_flips,
+        )
+        return images, torch.from_numpy(self.labelled.truth[chosen]).to(device).float()
 
     def loss(self, batch: Batch) -> Tensor:
-        """Of augmented images."""
-        pixels, truth, draws = batch
-        hyperparameters, device = self.run.hyperparameters, self.device.torch_device
-        images = augment(
-            torch.from_numpy(pixels).to(device),
-            torch.from_numpy(draws).to(device),
-            hyperparameters.average_horizontal_flips,
-        )
-        targets = torch.from_numpy(truth).to(device).float()
+        """Of a batch of images."""
+        images, targets = batch
         with self.device.autocast():
             logits = self.model(images)
-        return classification_loss(logits.float(), targets, hyperparameters.logreg)
+        return classification_loss(logits.float(), targets, self.run.hyperparameters.logreg)
 
     @torch.no_grad()
     def validate(self) -> Validation:

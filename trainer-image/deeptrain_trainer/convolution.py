@@ -8,36 +8,25 @@ order: the same bits however the threads are scheduled.
 """
 
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Barrier
+from concurrent.futures import Future
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .threads import one_threaded
+
 _Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 class _Workers:
-    """Threads in which PyTorch uses one thread each."""
+    """The threads that make gradients."""
 
     def __init__(self, threads: int) -> None:
-        self.pool = ThreadPoolExecutor(threads, "gradient")
-        together = Barrier(threads)
-        # PyTorch keeps the number for each thread, and that of the newest for those to come.
-        own = torch.get_num_threads()
-        for started in [self.pool.submit(_use_one_thread, together) for _ in range(threads)]:
-            started.result()
-        torch.set_num_threads(own)
+        self.pool = one_threaded(threads, "gradient")
         # A gradient for the images and one for the weights of each share.
         self.shares = (threads + 1) // 2
-
-
-def _use_one_thread(together: Barrier) -> None:
-    torch.get_num_threads()  # without it the first operation would set the common number
-    torch.set_num_threads(1)
-    together.wait()  # or one thread would take all of these
 
 
 class _Convolution(torch.autograd.Function):

@@ -35,7 +35,8 @@ from .schedule import schedule_of
 EMBEDDINGS_SIZE = 256
 RECIPE = Recipe("AdamW", weight_decay=0.02)
 
-Batch = tuple[NDArray[np.uint8], Numbers, NDArray[np.float32]]
+Batch = tuple[Tensor, Tensor]
+"""Images float [N, 3, S, S] and the numbers of their concepts' centres, int64 [N]."""
 Embed = Callable[[NDArray[np.uint8]], Vectors]
 
 
@@ -112,29 +113,26 @@ class EmbedderLearner:
         self.validation_pixels = self._pixels(self.validation, room)
 
     def load_batch(self, step: int) -> Batch:
-        """Pixels, concept and random numbers of a step's images."""
+        """Augmented images of a step, and their concepts."""
         run, learnt = self.run, self.protocol.learnt
+        device = self.device.torch_device
         chosen, passes = batch_items(run.seed, step, run.hyperparameters.batch_size, len(learnt))
         draws = uniforms(run.seed, passes, chosen, DRAWS)
         places = learnt[chosen]
-        return (
-            self.pixels.batch(places),
-            self.centre[self.protocol.train.concepts[places]],
-            draws,
+        images = augment(
+            torch.from_numpy(self.pixels.batch(places)).to(device),
+            torch.from_numpy(draws).to(device),
+            run.hyperparameters.average_horizontal_flips,
         )
+        concepts = self.centre[self.protocol.train.concepts[places]]
+        return images, torch.from_numpy(concepts).to(device)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Of augmented images."""
-        pixels, concepts, draws = batch
-        device = self.device.torch_device
-        images = augment(
-            torch.from_numpy(pixels).to(device),
-            torch.from_numpy(draws).to(device),
-            self.run.hyperparameters.average_horizontal_flips,
-        )
+        """Of a batch of images."""
+        images, concepts = batch
         with self.device.autocast():
             embeddings = self.model(images)
-        loss: Tensor = self.model.arcface(embeddings, torch.from_numpy(concepts).to(device))
+        loss: Tensor = self.model.arcface(embeddings, concepts)
         return loss
 
     def validate(self) -> Validation:

@@ -3,7 +3,7 @@ All else is a pure function of the step."""
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from math import inf
 from typing import Any
@@ -16,6 +16,7 @@ from .checkpoint import Checkpoint, Checkpoints
 from .device import Device
 from .distributed import Processes
 from .failure import Failure, Stopped
+from .heap import Heap
 from .learner import Batch, Learner, Validation
 from .models import BasedModel
 from .optimizer import optimizer_state, restore_optimizer, set_lrate
@@ -24,6 +25,7 @@ from .report import Reporter, rounded
 from .run import TrainRun
 from .schedule import Schedule
 from .speed import Speed
+from .threads import one_threaded
 
 CHECKPOINT_SECONDS = 300.0
 REPORT_SECONDS = 3.0
@@ -69,6 +71,7 @@ class Training:
     # The loss of this process's share; its gradients are the means over all processes.
     loss: Callable[[Batch], Tensor]
     state: State = field(default_factory=State)
+    heap: Heap = field(default_factory=Heap)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     saved: dict[str, int] | None = None
     saved_at: float = 0.0
@@ -88,40 +91,44 @@ def run_training(t: Training) -> None:
     """Trains to the last epoch. A checkpoint of the very step is left behind when it is stopped."""
     speed = Speed(t.run.hyperparameters.batch_size)
     try:
-        while t.state.epoch < t.schedule.epochs:
-            began = time.monotonic()
-            _train_epoch(t, speed)
-            point = _close_epoch(t, speed)
-            seconds = rounded(time.monotonic() - began, 4)
-            t.reporter.send({"type": "epoch", **_position(t, speed), **point, "seconds": seconds})
+        with one_threaded(1, "batch") as loader:
+            while t.state.epoch < t.schedule.epochs:
+                began = time.monotonic()
+                _train_epoch(t, speed, loader)
+                point = _close_epoch(t, speed)
+                seconds = rounded(time.monotonic() - began, 4)
+                epoch = {**_position(t, speed), **point, "seconds": seconds}
+                t.reporter.send({"type": "epoch", **epoch})
     except Stopped:
         save_state(t)
         raise
+    finally:
+        t.heap.give_back()
 
 
-def _train_epoch(t: Training, speed: Speed) -> None:
-    """Steps until the end of the epoch that `state` is in."""
+def _train_epoch(t: Training, speed: Speed, loader: Executor) -> None:
+    """Steps until the end of the epoch that `state` is in. `loader` makes a batch while another is trained on."""
     t.model.train()
     end = (t.state.epoch + 1) * t.schedule.steps_per_epoch
     last_report = time.monotonic()
     t.saved_at = t.saved_at or last_report
-    with ThreadPoolExecutor(1, "batch") as loader:
-        waiting = loader.submit(t.learner.load_batch, t.state.step)
-        while t.state.step < end:
-            _stop_together(t)
-            began = time.monotonic()
-            batch = waiting.result()
-            if t.state.step + 1 < end:  # made while this one is trained on
-                waiting = loader.submit(t.learner.load_batch, t.state.step + 1)
-            loss = train_step(t, batch)
-            now = time.monotonic()
-            speed.step(now - began)
-            _judge(t, loss)
-            if now - last_report >= REPORT_SECONDS and loss is not None:
-                t.reporter.send({"type": "step", **_position(t, speed), **_rates(t, loss)})
-                last_report = now
-            if now - t.saved_at >= CHECKPOINT_SECONDS:
-                save_state(t)
+    waiting = loader.submit(t.learner.load_batch, t.state.step)
+    while t.state.step < end:
+        _stop_together(t)
+        began = time.monotonic()
+        batch = waiting.result()
+        if t.state.step + 1 < end:
+            waiting = loader.submit(t.learner.load_batch, t.state.step + 1)
+        loss = train_step(t, batch)
+        now = time.monotonic()
+        speed.step(now - began)
+        t.heap.after_step()
+        _judge(t, loss)
+        if now - last_report >= REPORT_SECONDS and loss is not None:
+            t.reporter.send({"type": "step", **_position(t, speed), **_rates(t, loss)})
+            last_report = now
+        if now - t.saved_at >= CHECKPOINT_SECONDS:
+            save_state(t)
 
 
 def _stop_together(t: Training) -> None:

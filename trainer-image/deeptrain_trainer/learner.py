@@ -67,7 +67,10 @@ class Learner(Protocol):
         """Whether there is anything to validate on."""
 
     def load_batch(self, step: int) -> Batch:
-        """All that step `step` trains on: a pure function of the step. Called from another thread."""
+        """All that step `step` trains on, augmented, on the device: a pure function of the step.
+
+        Called from another thread, in which PyTorch uses one thread on the CPU, while the step before is trained on.
+        """
 
     def loss(self, batch: Batch) -> Tensor:
         """The scalar loss of a batch, in fp32, with the graph to the model's parameters."""

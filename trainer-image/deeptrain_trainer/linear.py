@@ -44,7 +44,8 @@ _SMALLEST_NORM = 1e-12
 _LEAST_SHARED_PRODUCT = 2**26
 _BATCH = 4096
 
-Batch = tuple[NDArray[np.float32], NDArray[np.bool_]]
+Batch = tuple[Tensor, Tensor]
+"""Embeddings float [N, D] and targets float [N, C]."""
 
 
 class LinearHead(BasedModel):
@@ -92,13 +93,16 @@ class LinearLearner:
     def load_batch(self, step: int) -> Batch:
         """Embeddings and truth of a step's items."""
         chosen, _ = batch_items(self.run.seed, step, self.batch_size, len(self.rows))
-        return self.embeddings.vectors[self.rows[chosen]], self.data.train.truth[chosen]
+        embeddings = torch.from_numpy(self.embeddings.vectors[self.rows[chosen]])
+        truth = torch.from_numpy(self.data.train.truth[chosen])
+        device = self.device.torch_device
+        return embeddings.to(device), truth.to(device).float()
 
     def loss(self, batch: Batch) -> Tensor:
         """Of a batch of embeddings."""
-        embeddings, truth = (torch.from_numpy(part).to(self.device.torch_device) for part in batch)
+        embeddings, targets = batch
         logits = self.model(embeddings)
-        return classification_loss(logits, truth.float(), self.run.hyperparameters.logreg)
+        return classification_loss(logits, targets, self.run.hyperparameters.logreg)
 
     @torch.no_grad()
     def validate(self) -> Validation:

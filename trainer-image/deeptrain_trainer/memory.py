@@ -9,7 +9,7 @@ from .share import own_share
 # Share of the limit that pixels of all splits may take.
 _PIXEL_SHARE = 0.5
 # Share of the limit that is always left, for what comes later.
-_LEFT_SHARE = 0.15
+LEFT_SHARE = 0.15
 
 
 def limit_bytes() -> int:
@@ -31,8 +31,17 @@ def _memory_bytes() -> int:
 def peak_bytes() -> int:
     """The most memory that this process has had so far."""
     # Not getrusage: its peak may be that of the process that started this one.
+    return _status_bytes("VmHWM")
+
+
+def resident_bytes() -> int:
+    """The memory that this process has now."""
+    return _status_bytes("VmRSS")
+
+
+def _status_bytes(name: str) -> int:
     status = Path("/proc/self/status").read_text()
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    found = re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)
     return 0 if found is None else int(found[1]) * 1024
 
 
@@ -46,7 +55,7 @@ class PixelRoom:
     def __init__(self, later: int = 0, limit: int | None = None) -> None:
         """`later`: bytes for what no step shows; `limit`: bytes for all, by default the process's limit."""
         self._limit = limit_bytes() if limit is None else limit
-        self._most = self._limit - max(later, int(_LEFT_SHARE * self._limit))
+        self._most = self._limit - max(later, int(LEFT_SHARE * self._limit))
         self._taken = 0
         self._is_full = False
 

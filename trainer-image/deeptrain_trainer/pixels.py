@@ -1,6 +1,8 @@
 """The pixels of a split at the model's size: decoded when they are first asked for, and kept where memory allows."""
 
 import contextlib
+import math
+import mmap
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +22,6 @@ from .preprocess import Preprocess
 DECODING_SHARE = 0.1
 # Measured: the picture as 8-bit RGB, as planes, and as the floats that are resized.
 DECODING_BYTES_PER_PIXEL = 18
-# Larger than what malloc ever keeps for itself (mallopt(3): at most 32 MiB).
 _BLOCK_BYTES = 64 << 20
 # Copies of the weights: the best so far, those of model and optimiser for a checkpoint, and its bytes.
 _WEIGHT_COPIES = 8
@@ -100,12 +101,18 @@ class _Kept:
         rows = max(1, _BLOCK_BYTES // pixels.nbytes)
         block, row = divmod(len(self._rows), rows)
         if block == len(self._blocks):
-            self._blocks.append(np.empty((rows, *pixels.shape), np.uint8))
+            self._blocks.append(_block((rows, *pixels.shape)))
         self._blocks[block][row] = pixels
         self._rows[index] = len(self._rows)
 
     def __len__(self) -> int:
         return len(self._rows)
+
+
+def _block(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Memory of its own: what is freed in the heap may stay there (heap.py)."""
+    own = mmap.mmap(-1, math.prod(shape), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(own, np.uint8).reshape(shape)
 
 
 class _Gate:

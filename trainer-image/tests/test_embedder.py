@@ -271,7 +271,7 @@ def test_held_out_concepts_never_teach(many: dict[str, str], tmp_path: Path) -> 
     steps = 3 * learner.schedule.steps_per_epoch
     seen = np.concatenate([learner.load_batch(step)[1] for step in range(steps)])
     # The centres of sixteen concepts, each of them met.
-    assert set(seen) == set(range(16)) and learner.model.arcface.centres.shape[0] == 16  # type: ignore[union-attr]
+    assert set(seen.tolist()) == set(range(16)) and learner.model.arcface.centres.shape[0] == 16  # type: ignore[union-attr]
 
 
 def test_without_queries_there_is_no_measurement(tmp_path: Path) -> None:
@@ -388,12 +388,6 @@ def test_flips_can_be_switched_off(dataset: dict[str, str], tmp_path: Path) -> N
     unflipped = replace(
         run, hyperparameters=replace(run.hyperparameters, average_horizontal_flips=False)
     )
-    losses = []
-    for each in (run, unflipped):
-        learner = prepared(each).learner
-        pixels, concepts, draws = learner.load_batch(0)
-        draws[:] = 0.25  # below a half: a flip
-        pixels[:, :, :16] = 0
-        learner.model.eval()
-        losses.append(learner.loss((pixels, concepts, draws)).item())
-    assert losses[0] != losses[1]
+    flipped, kept = (prepared(each).learner.load_batch(0)[0] for each in (run, unflipped))
+    same = [torch.equal(one, other) for one, other in zip(flipped, kept, strict=True)]
+    assert any(same) and not all(same)  # each with a probability of a half

@@ -250,13 +250,13 @@ def test_three_steps_running_that_are_not_finite_diverge(
 
 
 def poisoned(real: Callable[..., engine.Batch], *steps: int) -> Callable[..., engine.Batch]:
-    """The batches, those of the steps with a NaN in their brightness."""
+    """The batches, those of the steps with a NaN in an image."""
 
     def load(step: int) -> engine.Batch:
-        pixels, truth, draws = real(step)
+        images, targets = real(step)
         if step in steps:
-            draws[0, 5] = np.nan
-        return pixels, truth, draws
+            images[0, 0, 0, 0] = np.nan
+        return images, targets
 
     return load
 

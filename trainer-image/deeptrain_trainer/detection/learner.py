@@ -35,7 +35,8 @@ from .targets import Truth
 # Below it boxes are near-ties, of which PyTorch and ONNX Runtime may keep different ones.
 _PARITY_SCORE_THRESHOLD = 0.05
 
-Batch = tuple[NDArray[np.uint8], NDArray[np.float32], Truth, NDArray[np.float32]]
+Batch = tuple[Tensor, Truth, Tensor]
+"""Images float [N, 3, S, S], boxes, and a random number of each image, which chooses what of it teaches."""
 
 
 class DetectorLearner:
@@ -65,31 +66,27 @@ class DetectorLearner:
         self.validation_pixels = self._pixels(self.validation, room)
 
     def load_batch(self, step: int) -> Batch:
-        """Pixels, their sides within the letterbox, boxes and random numbers of a step's images."""
-        run = self.run
+        """Augmented images of a step, and their boxes."""
+        run, device = self.run, self.device.torch_device
         chosen, passes = batch_items(
             run.seed, step, run.hyperparameters.batch_size, len(self.boxed)
         )
-        # The last one chooses what of an image teaches.
-        draws = uniforms(run.seed, passes, chosen, DRAWS + 1)
-        inside, truth = self.boxed.inside(chosen), self.boxed.batch(chosen)
-        return self.pixels.batch(chosen), inside, truth, draws
-
-    def loss(self, batch: Batch) -> Tensor:
-        """Of augmented images, for each anchor or proposal that counts."""
-        pixels, inside, truth, drawn = batch
-        device = self.device.torch_device
-        draws = torch.from_numpy(drawn).to(device)
-        images, moved = augment(
-            torch.from_numpy(pixels).to(device),
-            torch.from_numpy(inside).to(device),
-            truth.to(device),
+        draws = torch.from_numpy(uniforms(run.seed, passes, chosen, DRAWS + 1)).to(device)
+        images, truth = augment(
+            torch.from_numpy(self.pixels.batch(chosen)).to(device),
+            torch.from_numpy(self.boxed.inside(chosen)).to(device),
+            self.boxed.batch(chosen).to(device),
             draws[:, :DRAWS],
-            self.run.hyperparameters.average_horizontal_flips,
+            run.hyperparameters.average_horizontal_flips,
             self.architecture.crops,
         )
+        return images, truth, draws[:, DRAWS]
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Of a batch of images, for each anchor or proposal that counts."""
+        images, truth, chances = batch
         with self.device.autocast():
-            parts = self.model.losses(self.model(images), moved, draws[:, DRAWS])
+            parts = self.model.losses(self.model(images), truth, chances)
         return torch.stack([total / normaliser(number) for total, number in parts]).sum()
 
     @torch.no_grad()

@@ -193,11 +193,10 @@ def test_flips_and_the_seed_change_what_is_learnt(prepared: Prepared) -> None:
 def test_which_proposals_teach_is_drawn_for_each_image_of_each_pass(prepared: Prepared) -> None:
     t = prepared()
     assert isinstance(t.learner, DetectorLearner)
-    first, later = (t.learner.load_batch(step)[3][:, -1] for step in (0, 12))
+    first, later = (t.learner.load_batch(step)[2] for step in (0, 12))
     assert len(set(first.tolist()) | set(later.tolist())) == 8
-    images, truth = t.learner.load_batch(0)[0], t.learner.load_batch(0)[2]
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-    predicted = t.model(pixels)
+    images, truth, _ = t.learner.load_batch(0)
+    predicted = t.model(images)
     totals = {
         t.learner.model.losses(predicted, truth, torch.full((4,), chance))[0][0].item()
         for chance in (0.25, 0.25, 0.75)
