@@ -22,7 +22,7 @@ from .metrics import selection_metric
 from .models import BACKBONES, Classifier, backbone_name, begin_linear, seed_initialisation
 from .optimizer import Recipe
 from .order import batch_items, evaluation_batches, uniforms
-from .pixels import Pixels, room_beside
+from .pixels import Pixels, reserve_beside
 from .preprocess import Preprocess, preprocess_graph
 from .run import TrainRun
 from .schedule import schedule_of
@@ -69,7 +69,10 @@ class ClassifierLearner:
         self.validation = validation_sample(run, self.data)
         self.has_validation = len(self.validation) > 0
         self.model = build_classifier(run, check_stop)
-        room = room_beside(self.model, [self.labelled.items, self.validation.items])
+        self.reserve_bytes = reserve_beside(
+            self.model, [self.labelled.items, self.validation.items]
+        )
+        room = PixelRoom(self.reserve_bytes)
         self.pixels = self._pixels(self.labelled, room)
         self.validation_pixels = self._pixels(self.validation, room)
 

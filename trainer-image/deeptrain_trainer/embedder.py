@@ -25,7 +25,7 @@ from .memory import PixelRoom
 from .models import BACKBONES, BasedModel, backbone_name, seed_initialisation
 from .optimizer import Recipe
 from .order import batch_items, evaluation_batches, uniforms
-from .pixels import Pixels, room_beside
+from .pixels import Pixels, reserve_beside
 from .preprocess import Preprocess, open_session, preprocess_graph
 from .report import log
 from .retrieval import Numbers, Retrieval, Vectors, retrieve
@@ -108,7 +108,8 @@ class EmbedderLearner:
         self.gallery = gallery[sample(run.seed, "gallery", len(gallery))]
         self.has_validation = len(self.validation) > 0
         self.model = build_embedder(run, len(learnt), check_stop)
-        room = room_beside(self.model, [train.items, self.validation.items])
+        self.reserve_bytes = reserve_beside(self.model, [train.items, self.validation.items])
+        room = PixelRoom(self.reserve_bytes)
         self.pixels = self._pixels(train, room)
         self.validation_pixels = self._pixels(self.validation, room)
 

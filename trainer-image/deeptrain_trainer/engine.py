@@ -70,8 +70,8 @@ class Training:
     processes: Processes
     # The loss of this process's share; its gradients are the means over all processes.
     loss: Callable[[Batch], Tensor]
+    heap: Heap
     state: State = field(default_factory=State)
-    heap: Heap = field(default_factory=Heap)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     saved: dict[str, int] | None = None
     saved_at: float = 0.0
@@ -108,8 +108,10 @@ def run_training(t: Training) -> None:
 
 def _train_epoch(t: Training, speed: Speed, loader: Executor) -> None:
     """Steps until the end of the epoch that `state` is in. `loader` makes a batch while another is trained on."""
-    t.model.train()
     end = (t.state.epoch + 1) * t.schedule.steps_per_epoch
+    if t.state.step == end:  # resumed between its last step and its evaluation
+        return
+    t.model.train()
     last_report = time.monotonic()
     t.saved_at = t.saved_at or last_report
     waiting = loader.submit(t.learner.load_batch, t.state.step)

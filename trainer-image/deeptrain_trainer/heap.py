@@ -14,7 +14,8 @@ from .report import log
 # mallopt(3)
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _NEVER = -1
-_DEFAULT_TRIM_THRESHOLD, _DEFAULT_MMAP_MAX = 128 << 10, 65536
+# What it comes to by itself where large blocks are freed, and its default.
+_USUAL_TRIM_THRESHOLD, _DEFAULT_MMAP_MAX = 64 << 20, 65536
 # What the process may take soon, over the peak of its first step.
 MOST_GROWTH = 1.5
 # Share of the limit that it never takes: above, all that is in nobody's use is given back.
@@ -25,9 +26,10 @@ LOOK_SECONDS = 1.0
 class Heap:
     """Keeps the memory of a training between its steps, where there is enough."""
 
-    def __init__(self, limit: int | None = None) -> None:
-        """`limit`: bytes for all, by default the process's limit."""
+    def __init__(self, later: int = 0, limit: int | None = None) -> None:
+        """`later`: bytes for what no step shows; `limit`: bytes for all, by default the process's limit."""
         self._limit = limit_bytes() if limit is None else limit
+        self._later = later
         self._is_decided = False
         self._next_look = 0.0
         self.keeps = False
@@ -42,19 +44,23 @@ class Heap:
         if not self._is_decided:
             self._is_decided = True
             self._decide()
-        elif self.keeps and resident_bytes() > (1 - _NEVER_TAKEN_SHARE) * self._limit:
+        elif self.keeps and resident_bytes() > self._beside(_NEVER_TAKEN_SHARE):
             _libc().malloc_trim(0)
 
     def _decide(self) -> None:
         peak = peak_bytes()
-        if peak * MOST_GROWTH <= (1 - LEFT_SHARE) * self._limit and _set(_NEVER, 0):
+        if peak * MOST_GROWTH <= self._beside(LEFT_SHARE) and _set(_NEVER, 0):
             self.keeps = True
             log({"type": "heap-kept", "peakBytes": peak, "limitBytes": self._limit})
 
+    def _beside(self, share: float) -> int:
+        """What of the limit may be taken beside the reserve, or such a share of it."""
+        return self._limit - max(self._later, int(share * self._limit))
+
     def give_back(self) -> None:
-        """All that no tensor lies in goes back to the system, now and from now on."""
+        """All that no tensor lies in goes back to the system now, and large blocks from now on."""
         if self.keeps:
-            _set(_DEFAULT_TRIM_THRESHOLD, _DEFAULT_MMAP_MAX)
+            _set(_USUAL_TRIM_THRESHOLD, _DEFAULT_MMAP_MAX)
             _libc().malloc_trim(0)
             self.keeps = False
 

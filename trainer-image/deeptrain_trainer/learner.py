@@ -63,6 +63,10 @@ class Learner(Protocol):
         """The metric of the validation split that chooses the exported epoch."""
 
     @property
+    def reserve_bytes(self) -> int:
+        """Memory beside what a step shows: of what comes later, or seldom."""
+
+    @property
     def has_validation(self) -> bool:
         """Whether there is anything to validate on."""
 

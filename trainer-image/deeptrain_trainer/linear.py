@@ -65,6 +65,8 @@ class LinearLearner:
     """See learner.py."""
 
     recipe = RECIPE
+    # Embeddings and heads are small.
+    reserve_bytes = 0
 
     def __init__(self, run: TrainRun, device: Device, check_stop: Callable[[], None]) -> None:
         """Opens the data and their embeddings, which are computed where they are not stored."""

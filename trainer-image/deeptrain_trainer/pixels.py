@@ -27,12 +27,12 @@ _BLOCK_BYTES = 64 << 20
 _WEIGHT_COPIES = 8
 
 
-def room_beside(model: nn.Module, splits: Iterable[Sequence[Item]]) -> PixelRoom:
-    """Room for pixels of the splits, beside what a first step does not show: copies of the weights, and the largest
-    picture on its way to pixels."""
-    weights = sum(tensor.nbytes for tensor in model.state_dict().values())
+def reserve_beside(model: nn.Module, splits: Iterable[Sequence[Item]]) -> int:
+    """Bytes for what a first step does not show: copies of the weights, and the largest picture on its way to
+    pixels."""
+    weights: int = sum(tensor.nbytes for tensor in model.state_dict().values())
     largest = max((item.width * item.height for items in splits for item in items), default=0)
-    return PixelRoom(later=_WEIGHT_COPIES * weights + DECODING_BYTES_PER_PIXEL * largest)
+    return _WEIGHT_COPIES * weights + DECODING_BYTES_PER_PIXEL * largest
 
 
 class Pixels:
@@ -111,7 +111,10 @@ class _Kept:
 
 def _block(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Memory of its own: what is freed in the heap may stay there (heap.py)."""
-    own = mmap.mmap(-1, math.prod(shape), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        own = mmap.mmap(-1, math.prod(shape), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"no {math.prod(shape)} bytes for pixels: {error}") from error
     return np.frombuffer(own, np.uint8).reshape(shape)
 
 

@@ -14,6 +14,7 @@ from .device import choose_device
 from .distributed import Processes, is_peer_loss, open_processes, peer_lost
 from .engine import Training, restore_state, run_training
 from .failure import Failure, Stopped
+from .heap import Heap
 from .learner import Evaluation
 from .metrics import worst_by, worst_first
 from .optimizer import build_optimizer
@@ -120,6 +121,7 @@ def prepare(
         check_stop=check_stop,
         processes=processes,
         loss=processes.loss_of(learner),
+        heap=Heap(learner.reserve_bytes),
     )
 
 

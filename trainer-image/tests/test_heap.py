@@ -18,7 +18,8 @@ def step(blocks):
 
 heap.LOOK_SECONDS = 0.0
 begun = resident_megabytes()
-kept = heap.Heap(limit=int(sys.argv[1]) << 20)
+limit, later = (int(megabytes) << 20 for megabytes in sys.argv[1:])
+kept = heap.Heap(later, limit)
 resident = []
 for blocks in (4, 4, 4, 40, 4):
     step(blocks)
@@ -30,9 +31,9 @@ print(json.dumps([keeps, resident, resident_megabytes() - begun]))
 """
 
 
-def after_steps(limit_megabytes: int) -> tuple[bool, list[float], float]:
+def after_steps(limit_megabytes: int, later_megabytes: int = 0) -> tuple[bool, list[float], float]:
     """Whether memory was kept; MiB of it after steps of 160, 160, 160, 1,600 and 160 MiB, and after the training."""
-    command = [sys.executable, "-c", STEPS, str(limit_megabytes)]
+    command = [sys.executable, "-c", STEPS, str(limit_megabytes), str(later_megabytes)]
     kept, resident, after = json.loads(subprocess.check_output(command, text=True).splitlines()[-1])
     return kept, resident, after
 
@@ -45,6 +46,13 @@ def test_memory_of_a_step_is_kept_for_the_next_and_given_back_in_the_end() -> No
 def test_what_is_in_nobodys_use_is_given_back_near_the_limit() -> None:
     kept, resident, _ = after_steps(1400)
     assert kept and resident[2] > 150 and resident[3] < 30
+
+
+def test_what_comes_later_has_its_place() -> None:
+    kept, resident, _ = after_steps(3000, later_megabytes=1600)
+    assert kept and resident[2] > 150 and resident[3] < 30
+    kept, _, _ = after_steps(3000, later_megabytes=2800)
+    assert not kept
 
 
 def test_none_is_kept_where_it_might_not_fit() -> None:

@@ -19,7 +19,7 @@ from deeptrain_trainer import pixels as pixels_module
 from deeptrain_trainer.dataset.image import decode_rgb
 from deeptrain_trainer.dataset.store import StoredDataset
 from deeptrain_trainer.memory import PixelRoom, limit_bytes
-from deeptrain_trainer.pixels import Pixels, room_beside
+from deeptrain_trainer.pixels import Pixels, _block, reserve_beside
 from deeptrain_trainer.preprocess import Preprocess
 from deeptrain_trainer.share import Share, take_share
 
@@ -158,8 +158,13 @@ def test_room_is_left_for_weights_and_the_largest_picture(
     items[7] = replace(items[7], height=50)
     needed = 8 * 4000 + 18 * 40 * 50
     monkeypatch.setattr(memory, "limit_bytes", lambda: needed + 4000)
-    assert room_beside(model, [items, []]).take(4000)
-    assert not room_beside(model, [items, []]).take(4001)
+    assert PixelRoom(reserve_beside(model, [items, []])).take(4000)
+    assert not PixelRoom(reserve_beside(model, [items, []])).take(4001)
+
+
+def test_a_block_that_the_machine_does_not_have_is_a_memory_error() -> None:
+    with pytest.raises(MemoryError, match="for pixels"):
+        _block((1 << 50,))
 
 
 def test_the_peak_is_of_this_process_and_does_not_fall() -> None:

@@ -276,6 +276,17 @@ def test_a_step_that_is_not_finite_changes_nothing_of_the_model(prepared: Prepar
         assert torch.equal(momentum[name], value)
 
 
+def test_nothing_is_loaded_between_the_last_step_of_an_epoch_and_its_evaluation(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    t = prepared(num_epochs=1)
+    t.state.step = t.schedule.steps_per_epoch
+    loaded: list[int] = []
+    monkeypatch.setattr(t.learner, "load_batch", loaded.append)
+    engine.run_training(t)
+    assert loaded == [] and t.state.epoch == 1 and "validation" in t.state.history[0]
+
+
 def test_statistics_that_overflow_are_not_kept(prepared: Prepared) -> None:
     t = prepared()
     t.model.train()

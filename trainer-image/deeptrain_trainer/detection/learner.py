@@ -20,7 +20,7 @@ from ..figures.picture import StoredPictures
 from ..learner import Evaluation, Validation
 from ..memory import PixelRoom
 from ..order import batch_items, evaluation_batches, uniforms
-from ..pixels import Pixels, room_beside
+from ..pixels import Pixels, reserve_beside
 from ..run import TrainRun
 from ..schedule import schedule_of
 from .architectures import ARCHITECTURES, build_detector
@@ -61,7 +61,8 @@ class DetectorLearner:
         self.final = boxed_items(final, numbers, size)
         self.has_validation = len(self.validation) > 0
         self.model = build_detector(run, check_stop)
-        room = room_beside(self.model, [self.boxed.items, self.validation.items])
+        self.reserve_bytes = reserve_beside(self.model, [self.boxed.items, self.validation.items])
+        room = PixelRoom(self.reserve_bytes)
         self.pixels = self._pixels(self.boxed, room)
         self.validation_pixels = self._pixels(self.validation, room)
 
