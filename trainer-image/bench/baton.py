@@ -20,11 +20,13 @@ class Baton:
         self._imported = time.monotonic()
         self._import_seconds = self._imported - began
         self._turn_began = self._train_ended = 0.0
+        # Standard output is the baton's alone: what the trainer logs goes to standard error.
+        self._said, sys.stdout = sys.stdout, sys.stderr
 
     def ready(self, device: str, precision: str) -> None:
         """All is opened; waits for the first turn."""
         prepare_seconds = time.monotonic() - self._imported
-        _say(asdict(Start(self._import_seconds, prepare_seconds, device, precision)))
+        self._say(asdict(Start(self._import_seconds, prepare_seconds, device, precision)))
         self._wait()
 
     def trained(self) -> None:
@@ -35,7 +37,7 @@ class Baton:
         """The epoch is over; waits for the next turn."""
         now = time.monotonic()
         train_seconds = self._train_ended - self._turn_began
-        _say(asdict(Turn(images, train_seconds, now - self._turn_began, top1)))
+        self._say(asdict(Turn(images, train_seconds, now - self._turn_began, top1)))
         self._wait()
 
     def _wait(self) -> None:
@@ -44,7 +46,6 @@ class Baton:
             sys.exit(0)
         self._turn_began = time.monotonic()
 
-
-def _say(document: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document) + "\n")
-    sys.stdout.flush()
+    def _say(self, document: dict[str, Any]) -> None:
+        self._said.write(json.dumps(document) + "\n")
+        self._said.flush()
