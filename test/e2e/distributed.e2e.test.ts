@@ -73,7 +73,9 @@ describe("two pods that train one model", () => {
     const model = await objects.untilModel("shared", isReady, 480_000);
     expect(model.status?.readyVersion).toBe("shared-v1");
     const attempts = (await objects.version("shared-v1"))?.status?.attempts ?? [];
-    expect(attempts.map(({ state }) => state)).toEqual(["Failed", "Succeeded"]);
+    // The kubelet asks even a pod that is deleted by force: heard between two steps, both stop at a checkpoint.
+    expect(["Failed", "Stopped"]).toContain(attempts[0]?.state);
+    expect(attempts.slice(1).map(({ state }) => state)).toEqual(["Succeeded"]);
     expect(attempts.at(-1)?.startedFromStep).toBeGreaterThan(0);
   });
 });
