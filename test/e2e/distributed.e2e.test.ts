@@ -1,5 +1,6 @@
 // Several pods that train one model: they meet, end together when one is lost, and go on from the checkpoint.
 
+import { readdir, readFile } from "node:fs/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { applyObjects } from "../../demo/apply.ts";
 import { photoArchive } from "./archive.ts";
@@ -60,22 +61,37 @@ describe("two pods that train one model", () => {
     const pods = await objects.pods({ version: "shared-v1" });
     expect(pods).toHaveLength(2);
     const worker = pods.find(({ metadata }) => metadata.name.startsWith("shared-v1-a1-1-"));
-    expect(worker).toBeDefined();
-    await env.kubectl(
+    const uid = await env.kubectl(
       "-n",
       namespace,
-      "delete",
+      "get",
       "pod",
       String(worker?.metadata.name),
-      "--force",
-      "--grace-period=0",
+      "-o=jsonpath={.metadata.uid}",
     );
+    expect(await killTrainer(uid.trim())).toBeGreaterThan(0);
     const model = await objects.untilModel("shared", isReady, 480_000);
     expect(model.status?.readyVersion).toBe("shared-v1");
     const attempts = (await objects.version("shared-v1"))?.status?.attempts ?? [];
-    // The kubelet asks even a pod that is deleted by force: heard between two steps, both stop at a checkpoint.
-    expect(["Failed", "Stopped"]).toContain(attempts[0]?.state);
-    expect(attempts.slice(1).map(({ state }) => state)).toEqual(["Succeeded"]);
+    expect(attempts.map(({ state }) => state)).toEqual(["Failed", "Succeeded"]);
     expect(attempts.at(-1)?.startedFromStep).toBeGreaterThan(0);
   });
 });
+
+/**
+ * Kills the trainer in a pod with SIGKILL, from this machine, and tells how many processes that were. To delete the pod
+ * would not do: the kubelet sends a SIGTERM even by force, and heard in time, all stop at a checkpoint.
+ */
+async function killTrainer(podUid: string): Promise<number> {
+  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+  let killed = 0;
+  for (const pid of pids) {
+    const groups = await readFile(`/proc/${pid}/cgroup`, "utf8").catch(() => "");
+    const command = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+    if (groups.includes(podUid) && command.includes("deeptrain_trainer")) {
+      process.kill(Number(pid), "SIGKILL");
+      killed += 1;
+    }
+  }
+  return killed;
+}
