@@ -107,10 +107,14 @@ def _ended(processes: list["subprocess.Popen[bytes]"]) -> list[tuple[int, int]]:
 
 
 def _deciding(ends: list[tuple[int, int]]) -> tuple[int, int]:
-    """The first that failed for a reason of its own, not because another did; rank 0 where none did."""
+    """The first that failed for a reason of its own, not because another did; rank 0 where none did.
+
+    Those that were stopped ended together, in no order that means anything: the lowest rank speaks for them.
+    """
     failures = [end for end in ends if end[1]]
     own = [end for end in failures if end[1] != EXIT_PEER_LOST]
-    return next(iter([*own, *failures]), (0, 0))
+    first = next(iter([*own, *failures]), (0, 0))
+    return min(end for end in ends if end[1] == EXIT_STOPPED) if first[1] == EXIT_STOPPED else first
 
 
 def _killed(rank: int, code: int) -> Failure:

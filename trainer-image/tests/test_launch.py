@@ -31,8 +31,10 @@ def leave(code):
     sys.exit(code)
 if does == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
-if does == "wait":
-    signal.signal(signal.SIGTERM, lambda *_: leave(143))
+if does.startswith("wait"):
+    slowness = float(does.removeprefix("wait") or 0)
+    signal.signal(signal.SIGTERM, lambda *_: (time.sleep(slowness), leave(143)))
+    pathlib.Path(os.environ["WAITING"], str(rank)).touch()
     time.sleep(30)
 code, _, seconds = does.partition(" after ")
 time.sleep(float(seconds or 0))
@@ -41,8 +43,9 @@ leave(int(code))
 
 
 @pytest.fixture(autouse=True)
-def trainer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def trainer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """The script instead of the trainer; signal handlers end with the test."""
+    monkeypatch.setenv("WAITING", str(tmp_path))
     monkeypatch.setattr(launch, "_TRAINER", [sys.executable, "-c", PROCESS])
     monkeypatch.setattr(launch, "NOTICE_SECONDS", 1.0)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -75,11 +78,16 @@ def test_the_first_that_failed_decides(
     assert code == want_code and want_message in record["message"]
 
 
-def test_sigterm_reaches_all(tmp_path: Path) -> None:
-    timer = threading.Timer(1.5, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    timer.start()
+@pytest.mark.parametrize("does", [("wait", "wait"), ("wait 0.5", "wait"), ("wait", "wait 0.5")])
+def test_sigterm_reaches_all(tmp_path: Path, does: tuple[str, str]) -> None:
+    def stop_when_all_wait() -> None:
+        while not all((tmp_path / rank).exists() for rank in ("0", "1")):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_when_all_wait, daemon=True).start()
     began = time.monotonic()
-    code, record = run(tmp_path / "record", "wait", "wait")
+    code, record = run(tmp_path / "record", *does)
     assert code == 143 and record["message"] == "0 ended with 143"
     assert time.monotonic() - began < 20
 
