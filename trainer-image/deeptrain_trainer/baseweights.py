@@ -14,6 +14,7 @@ from .artifact import MANIFEST, checked_files
 from .bases import base_folder
 from .dataset.store import sha256_of_file
 from .failure import Failure
+from .models.published import Adapting
 from .run import Base
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def load_base_into(
     check_stop: Callable[[], None] = lambda: None,
     others: "Mapping[str, Tensor] | None" = None,
 ) -> tuple[int, int]:
-    """Puts the base's weights into a backbone: tensors whose name and shape match. How many were loaded, and are new.
+    """Puts the base's weights into a backbone: tensors whose name and shape match, or that it can adapt. How many were
+    loaded, and are new.
 
     `others` are more of the model's tensors, by their names in a published version: what the base has of them is
     loaded too. `check_stop` may raise to break a download off.
@@ -51,7 +53,8 @@ def load_base_into(
     if not is_pretrained(base):
         return 0, count
     given = base_tensors(base, check_stop)
-    matching = _best_match(own, given)
+    adapted = backbone.adapted if isinstance(backbone, Adapting) else dict
+    matching = _best_match(own, given, adapted)
     if len(matching) < LEAST_MATCHED_SHARE * len(own):
         raise Failure(
             "BaseIncompatible",
@@ -147,21 +150,23 @@ def _begin(content: bytes | Path) -> bytes:
         return file.read(2)
 
 
-def _best_match(own: "dict[str, Tensor]", given: "dict[str, Tensor]") -> "dict[str, Tensor]":
+def _best_match(
+    own: "dict[str, Tensor]",
+    given: "dict[str, Tensor]",
+    adapted: "Callable[[dict[str, Tensor]], dict[str, Tensor]]",
+) -> "dict[str, Tensor]":
     """The given tensors that fit, by our names; under that pair of prefixes with which most do."""
     candidates = []
     for theirs in ("", *_PREFIXES):
+        bare = adapted(
+            {n.removeprefix(theirs): tensor for n, tensor in given.items() if n.startswith(theirs)}
+        )
         for ours in ("", "net."):
-            renamed = {
-                ours + name.removeprefix(theirs): tensor
-                for name, tensor in given.items()
-                if name.startswith(theirs)
-            }
             candidates.append(
                 {
-                    name: tensor.to(own[name].dtype)
-                    for name, tensor in renamed.items()
-                    if name in own and own[name].shape == tensor.shape
+                    ours + name: tensor.to(own[ours + name].dtype)
+                    for name, tensor in bare.items()
+                    if ours + name in own and own[ours + name].shape == tensor.shape
                 }
             )
     return max(candidates, key=len)
