@@ -113,7 +113,12 @@ export type Attempt = z.infer<typeof Attempt>;
 export const HistoryPoint = z
   .object({
     epoch: count.describe("Epochs finished."),
-    loss: z.number().describe("Mean training loss of the epoch."),
+    loss: z
+      .number()
+      .optional()
+      .describe(
+        "Mean training loss of the epoch. Absent where none of its steps had a finite one.",
+      ),
     lrate: z.number().describe("Learning rate at its end."),
     validation: MetricValues.optional().describe("Metrics on the validation split."),
   })

@@ -78,8 +78,8 @@ export const TrainingEvent = z.discriminatedUnion("type", [
       type: z.literal("epoch"),
       ...position,
       ...speed,
-      /** Mean training loss of the epoch. */
-      loss: finite,
+      /** Mean training loss of the epoch. Absent where none of its steps had a finite one. */
+      loss: finite.optional(),
       lrate: finite,
       /** On the validation split, at the epochs that `test_freq` names. */
       validation: Values.optional(),

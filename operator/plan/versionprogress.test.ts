@@ -80,6 +80,9 @@ describe("progress", () => {
     const told = readMails(version(), 1, [mail(epoch(1, 0.71), 1)]);
     expect(told.progress?.display).toBe("1/4 · 25% · 1m20s");
     expect(told.history).toEqual([{ epoch: 1, loss: 1, lrate: 0.05, validation: { top1: 0.71 } }]);
+    const { loss: _, ...withoutLoss } = epoch(2, 0.5) as Extract<TrainingEvent, { type: "epoch" }>;
+    const next = readMails(version(), 1, [mail(epoch(1), 2), mail(withoutLoss, 3)]);
+    expect(next.history?.map((point) => point.loss)).toEqual([1, undefined]);
     expect(told.metric).toBe("top1 0.710");
   });
 

@@ -180,16 +180,17 @@ const afterEpoch = (
   at: string,
 ): Partial<Told> => {
   const { epoch, loss, validation } = event;
+  const known = loss === undefined ? {} : { loss };
   const point = rounded({
     epoch,
-    loss,
+    ...known,
     lrate: rate(event),
     ...(validation === undefined ? {} : { validation }),
   });
   const history = [...(told.history ?? []).filter((each) => each.epoch < epoch), point];
   return {
     progress: shown(
-      { ...before, ...position(event), ...speed(event), loss, lrate: rate(event) },
+      { ...before, ...position(event), ...speed(event), ...known, lrate: rate(event) },
       at,
     ),
     history: history.length <= RUNNING_POINTS ? history : halved(history),
@@ -319,7 +320,7 @@ const settledPoint = (point: HistoryPoint): HistoryPoint => {
 
 const rounded = (point: HistoryPoint): HistoryPoint => ({
   ...point,
-  loss: digits(point.loss),
+  ...(point.loss === undefined ? {} : { loss: digits(point.loss) }),
   lrate: digits(point.lrate),
   ...(point.validation === undefined
     ? {}

@@ -187,12 +187,11 @@ def _close_epoch(t: Training, speed: Speed) -> dict[str, Any]:
     """Evaluates where that is due, enters the epoch in the history, and writes a checkpoint. The history's point."""
     state, epoch = t.state, t.state.epoch + 1
     began = time.monotonic()
-    loss = state.epoch_loss / max(1, state.epoch_steps)
-    point: dict[str, Any] = {
-        "epoch": epoch,
-        "loss": rounded(loss),
-        "lrate": rounded(t.schedule.lrate_at(state.step - 1)),
-    }
+    # None where no step of it was finite.
+    loss = state.epoch_loss / state.epoch_steps if state.epoch_steps else None
+    point: dict[str, Any] = {"epoch": epoch, "lrate": rounded(t.schedule.lrate_at(state.step - 1))}
+    if loss is not None:
+        point["loss"] = rounded(loss)
     if t.schedule.evaluates_after(epoch) and t.learner.has_validation:
         point["validation"] = _evaluate(t, epoch, loss)
         speed.evaluation(time.monotonic() - began)
@@ -206,12 +205,12 @@ def _close_epoch(t: Training, speed: Speed) -> dict[str, Any]:
     return point
 
 
-def _evaluate(t: Training, epoch: int, training_loss: float) -> dict[str, float]:
+def _evaluate(t: Training, epoch: int, training_loss: float | None) -> dict[str, float]:
     """Metrics on the validation split; keeps the weights when they are the best so far, ties going to the later."""
     state = t.state
     t.model.eval()
     result = t.processes.from_first(lambda: _validate(t))
-    if state.step > t.schedule.warmup_steps:
+    if state.step > t.schedule.warmup_steps and training_loss is not None:
         _judge_validation(t, result.loss, training_loss)
     value = result.values.get(t.learner.selection_metric)
     if value is None or state.best_value is None or value >= state.best_value:

@@ -287,6 +287,17 @@ def test_nothing_is_loaded_between_the_last_step_of_an_epoch_and_its_evaluation(
     assert loaded == [] and t.state.epoch == 1 and "validation" in t.state.history[0]
 
 
+def test_an_epoch_without_a_finite_step_has_no_loss(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    t = prepared(num_epochs=2, num_items_per_epoch=16)
+    assert t.schedule.steps_per_epoch == 2
+    monkeypatch.setattr(t.learner, "load_batch", poisoned(t.learner.load_batch, 0, 1))
+    run_training(t)
+    assert "loss" not in t.state.history[0] and "validation" in t.state.history[0]
+    assert t.state.history[1]["loss"] > 0
+
+
 def test_statistics_that_overflow_are_not_kept(prepared: Prepared) -> None:
     t = prepared()
     t.model.train()
