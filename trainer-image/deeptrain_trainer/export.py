@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .augment import to_planes
 from .evaluate import probabilities
 from .failure import Failure
+from .garbage import without_search
 from .models import Classifier
 from .order import evaluation_batches
 from .preprocess import IR_VERSION, OPSET, open_session
@@ -54,7 +55,7 @@ def pixels_graph(module: nn.Module, image_size: int, outputs: list[str]) -> Mode
 def batched_graph(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) -> ModelProto:
     """A module as ONNX, with a free batch size and the names of its outputs. `inputs` are examples of a batch of 2."""
     batch = torch.export.Dim("batch", min=1, max=_MOST_BATCH)
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    with without_search(), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(

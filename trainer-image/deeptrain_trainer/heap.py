@@ -8,7 +8,7 @@ those in use, so that the process takes more: up to two thirds more were measure
 import ctypes
 import time
 
-from .memory import LEFT_SHARE, limit_bytes, peak_bytes, resident_bytes
+from .memory import limit_bytes, most_beside, peak_bytes, resident_bytes
 from .report import log
 
 # mallopt(3)
@@ -30,6 +30,7 @@ class Heap:
         """`later`: bytes for what no step shows; `limit`: bytes for all, by default the process's limit."""
         self._limit = limit_bytes() if limit is None else limit
         self._later = later
+        self._most = most_beside(later, self._limit, _NEVER_TAKEN_SHARE)
         self._is_decided = False
         self._next_look = 0.0
         self.keeps = False
@@ -44,18 +45,14 @@ class Heap:
         if not self._is_decided:
             self._is_decided = True
             self._decide()
-        elif self.keeps and resident_bytes() > self._beside(_NEVER_TAKEN_SHARE):
+        elif self.keeps and resident_bytes() > self._most:
             _libc().malloc_trim(0)
 
     def _decide(self) -> None:
         peak = peak_bytes()
-        if peak * MOST_GROWTH <= self._beside(LEFT_SHARE) and _set(_NEVER, 0):
+        if peak * MOST_GROWTH <= most_beside(self._later, self._limit) and _set(_NEVER, 0):
             self.keeps = True
             log({"type": "heap-kept", "peakBytes": peak, "limitBytes": self._limit})
-
-    def _beside(self, share: float) -> int:
-        """What of the limit may be taken beside the reserve, or such a share of it."""
-        return self._limit - max(self._later, int(share * self._limit))
 
     def give_back(self) -> None:
         """All that no tensor lies in goes back to the system now, and large blocks from now on."""

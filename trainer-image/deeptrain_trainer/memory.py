@@ -12,6 +12,11 @@ _PIXEL_SHARE = 0.5
 LEFT_SHARE = 0.15
 
 
+def most_beside(later: int, limit: int, share: float = LEFT_SHARE) -> int:
+    """What of the limit may be taken: all but `later` bytes, or that share of it where they are less."""
+    return limit - max(later, int(share * limit))
+
+
 def limit_bytes() -> int:
     """This process's part of the container's memory limit, or of the machine's memory where there is none."""
     return _memory_bytes() // own_share().local_processes
@@ -55,7 +60,7 @@ class PixelRoom:
     def __init__(self, later: int = 0, limit: int | None = None) -> None:
         """`later`: bytes for what no step shows; `limit`: bytes for all, by default the process's limit."""
         self._limit = limit_bytes() if limit is None else limit
-        self._most = self._limit - max(later, int(LEFT_SHARE * self._limit))
+        self._most = most_beside(later, self._limit)
         self._taken = 0
         self._is_full = False
 

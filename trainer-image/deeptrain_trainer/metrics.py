@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .garbage import without_search
 from .report import rounded
 
 Values = dict[str, float]
@@ -122,7 +123,8 @@ def _ranked(
 
     Of all concepts in one call each: a thousand calls take seconds at every evaluation.
     """
-    from sklearn.metrics import average_precision_score, roc_auc_score
+    with without_search():
+        from sklearn.metrics import average_precision_score, roc_auc_score
 
     def of(measure: Any, chosen: NDArray[np.bool_]) -> dict[int, float]:
         if not chosen.any():

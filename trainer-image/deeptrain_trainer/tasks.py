@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from .garbage import without_search
 from .report import Reporter
 from .run import inspect_run, train_run
 
@@ -22,9 +23,11 @@ def perform(
         run = inspect_run(document)
         return inspect(run.output, run.inputs_hash, run.gated)
     if document["task"] == "prepare":
-        from .preparation import prepare_inputs
+        with without_search():
+            from .preparation import prepare_inputs
 
         return prepare_inputs(train_run(document), check_stop)
-    from .train import train
+    with without_search():
+        from .train import train
 
     return train(train_run(document), reporter, check_stop)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from .device import Device
 from .failure import Failure
+from .garbage import without_search
 from .learner import Learner
 from .models import BACKBONES, backbone_name
 from .run import TrainRun
@@ -11,25 +12,31 @@ from .run import TrainRun
 
 def open_learner(run: TrainRun, device: Device, check_stop: Callable[[], None]) -> Learner:
     """The learner of a run's template on its data. Raises Failure where they do not fit."""
-    kind = run.template.partition("/")[0]
+    with without_search():
+        learner = _learner_of(run.template)
+    return learner(run, device, check_stop)
+
+
+def _learner_of(template: str) -> Callable[[TrainRun, Device, Callable[[], None]], Learner]:
+    kind = template.partition("/")[0]
     if kind == "visual-classifier":
         from .classifier import ClassifierLearner
 
-        return ClassifierLearner(run, device, check_stop)
+        return ClassifierLearner
     if kind == "visual-detector":
         from .detection.learner import DetectorLearner
 
-        return DetectorLearner(run, device, check_stop)
+        return DetectorLearner
     if kind == "visual-embedder":
         from .embedder import EmbedderLearner
 
-        return EmbedderLearner(run, device, check_stop)
+        return EmbedderLearner
     if kind == "context-based-classifier":
         from .linear import LinearLearner
 
-        return LinearLearner(run, device, check_stop)
+        return LinearLearner
     raise Failure(
-        "InputInvalid", f"This trainer image has no template {run.template}: use a newer one."
+        "InputInvalid", f"This trainer image has no template {template}: use a newer one."
     )
 
 

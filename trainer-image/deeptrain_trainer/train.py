@@ -14,6 +14,7 @@ from .device import choose_device
 from .distributed import Processes, is_peer_loss, open_processes, peer_lost
 from .engine import Training, restore_state, run_training
 from .failure import Failure, Stopped
+from .garbage import without_search
 from .heap import Heap
 from .learner import Evaluation
 from .metrics import worst_by, worst_first
@@ -111,10 +112,12 @@ def prepare(
     model.to(device.torch_device).to(memory_format=torch.channels_last)
     if device.torch_device.type == "cpu" and device.precision == "bf16":
         spare_spinning(model, run.threads)
+    with without_search():  # the first optimiser of a process imports PyTorch's compiler
+        optimizer = build_optimizer(model, learner.recipe, run.hyperparameters)
     return Training(
         run=run,
         learner=learner,
-        optimizer=build_optimizer(model, learner.recipe, run.hyperparameters),
+        optimizer=optimizer,
         device=device,
         checkpoints=Checkpoints(run.output / CHECKPOINTS, run.inputs_hash),
         reporter=reporter,

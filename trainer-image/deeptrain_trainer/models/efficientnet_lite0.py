@@ -64,7 +64,7 @@ class ConvNorm(nn.Module):
 
     def _convolved(self, x: Tensor) -> Tensor:
         norm = self.norm
-        if norm.training or not self.training or not torch.is_grad_enabled():
+        if norm.training or torch.compiler.is_exporting():
             normed: Tensor = norm(self.conv(x))
             return normed
         # Statistics that stay make one convolution of the two: a third of the maps in memory, and less time.
