@@ -20,3 +20,11 @@ export const object = (kind: string, spec: unknown, name = "it"): ManifestCase["
   metadata: { name },
   spec,
 });
+
+/** A DeepModel with the least there can be, and this change. */
+export const model = (change: Values, name?: string): ManifestCase["manifest"] =>
+  object(
+    "DeepModel",
+    { template: "visual-classifier/resnet18", datasetRef: { name: "photos" }, ...change },
+    name,
+  );

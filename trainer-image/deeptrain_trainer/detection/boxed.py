@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ..data import LabelledItems, RunData
 from ..dataset.index import Item
 from ..failure import Failure
-from ..figures.boxes import TrueBoxes
 from .letterbox import box_transform, content_size
+from .matching import TrueBoxes
 from .targets import Truth
 
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..figures.boxes import PredictedBoxes, TrueBoxes
 from ..figures.curves import Curve
 from ..report import rounded
+from .matching import PredictedBoxes, TrueBoxes
 
 # Rows of COCOeval's tables: IoU .50 and .75 of .50:.95, and all areas.
 _IOU50, _IOU75 = 0, 5

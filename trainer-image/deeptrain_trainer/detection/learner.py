@@ -13,7 +13,7 @@ from ..data import open_data, validation_sample
 from ..device import Device
 from ..distributed import normaliser
 from ..export import PARITY_IMAGES
-from ..figures.boxes import PredictedBoxes, box_mistake_files
+from ..figures.boxes import box_mistake_files
 from ..figures.concepts import concept_files
 from ..figures.curves import curve_files
 from ..figures.picture import StoredPictures
@@ -29,6 +29,7 @@ from .boxed import BoxedItems, boxed_items, check_boxes, concept_numbers
 from .evaluator import DetectorMetrics, detector_metrics
 from .graph import Boxes, detect, detector_graph, exported_detector, parity, suppressed
 from .letterbox import Letterbox, letterbox_graph
+from .matching import PredictedBoxes
 from .postprocess import EVALUATION_SCORE_THRESHOLD
 from .targets import Truth
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deeptrain_trainer.detection import evaluator
 from deeptrain_trainer.detection.evaluator import detector_metrics
-from deeptrain_trainer.figures.boxes import PredictedBoxes, TrueBoxes
+from deeptrain_trainer.detection.matching import PredictedBoxes, TrueBoxes
 from deeptrain_trainer.report import rounded
 
 NAMES = ["a", "b", "c"]

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from deeptrain_trainer.figures.boxes import (
+from deeptrain_trainer.detection.matching import (
     PredictedBoxes,
     TrueBoxes,
-    box_mistake_files,
     matched,
     overlap,
 )
+from deeptrain_trainer.figures.boxes import box_mistake_files
 from deeptrain_trainer.figures.sheet import RIGHT, WRONG
 
 from .painted import Painted, has_colour, pixels, rgb
