@@ -34,9 +34,18 @@ RECIPES = {
     "convnext-tiny": Recipe("AdamW", weight_decay=0.05, clip_norm=1.0),
     "vit-small": Recipe("AdamW", weight_decay=0.05, clip_norm=1.0),
 }
+# Those of a pretrained base, by the template's revision that they came with.
+PRETRAINED_RECIPES = {"efficientnet-lite0": (3, Recipe("AdamW", weight_decay=0.02))}
 
 Batch = tuple[Tensor, Tensor]
 """Images float [N, 3, S, S] and targets float [N, C]."""
+
+
+def recipe_of(template: str, revision: int, is_pretrained: bool) -> Recipe:
+    """The recipe of a template's revision, which a later one never changes."""
+    name = backbone_name(template)
+    since, recipe = PRETRAINED_RECIPES.get(name, (0, RECIPES[name]))
+    return recipe if is_pretrained and revision >= since else RECIPES[name]
 
 
 def build_classifier(run: TrainRun, check_stop: Callable[[], None] = lambda: None) -> Classifier:
@@ -63,7 +72,7 @@ class ClassifierLearner:
         self.run, self.device, self.check_stop = run, device, check_stop
         self.data: RunData = open_data(run)
         self.schedule = schedule_of(run.hyperparameters, len(self.data.train))
-        self.recipe = RECIPES[backbone_name(run.template)]
+        self.recipe = recipe_of(run.template, run.template_revision, is_pretrained(run.base))
         self.selection_metric = selection_metric(self.data.exclusive, self.data.are_frames)
         self.labelled = self.data.train
         self.validation = validation_sample(run, self.data)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from deeptrain_trainer.bases import base_folder, write_bases
 from deeptrain_trainer.baseweights import base_tensors
-from deeptrain_trainer.engine import Training
+from deeptrain_trainer.engine import Training, run_training
 from deeptrain_trainer.failure import Failure
 from deeptrain_trainer.models import BACKBONES
 from deeptrain_trainer.models.efficientnet_lite0 import ConvNorm, EfficientNetLite0
@@ -188,3 +188,17 @@ def test_a_pretrained_lite0_keeps_one_map_of_each_convolution_for_the_backward_p
     blocks = [module for module in model.modules() if isinstance(module, ConvNorm)]
     # Its input; where it pads, the padded one too.
     assert len(maps) <= len(blocks) + sum(block.pads for block in blocks) + 1
+
+
+def test_statistics_of_random_weights_follow_a_short_training(
+    prepared: Callable[..., Training],
+) -> None:
+    t = prepared(
+        template="visual-classifier/efficientnet-lite0",
+        image_size=64,
+        lrate=0.02,
+        num_epochs=10,
+        init_epochs=8,
+    )
+    run_training(t)
+    assert t.state.history[-1]["validation"]["top1"] >= 0.9

@@ -50,7 +50,9 @@ class ConvNorm(nn.Module):
             bias=False,
         )
         self.pads = not symmetric
-        self.norm = nn.BatchNorm2d(channels[1], eps=1e-3, momentum=0.01)
+        # Not TensorFlow's momentum of 0.01, with which statistics follow random weights after a thousand steps only.
+        # Those of a pretrained base stay as they are.
+        self.norm = nn.BatchNorm2d(channels[1], eps=1e-3)
         self.act = act
 
     def forward(self, x: Tensor) -> Tensor:
