@@ -175,7 +175,7 @@ describe("a declared classifier", () => {
   });
 
   test("a pretrained base is in the image, for the user that trains", async () => {
-    const hyperparameters = { ...quickHyperparameters, image_size: 64, lrate: 0.01 };
+    const hyperparameters = { ...quickHyperparameters, image_size: 64, lrate: 0.001 };
     const template = "visual-classifier/efficientnet-lite0";
     await apply(modelManifest("tuned", "photos", { template, hyperparameters }));
     const model = await objects.untilModel("tuned", (each) => isReady(each) || isStalled(each));
