@@ -83,6 +83,7 @@ describe("progress", () => {
     const { loss: _, ...withoutLoss } = epoch(2, 0.5) as Extract<TrainingEvent, { type: "epoch" }>;
     const next = readMails(version(), 1, [mail(epoch(1), 2), mail(withoutLoss, 3)]);
     expect(next.history?.map((point) => point.loss)).toEqual([1, undefined]);
+    expect(next.progress?.loss).toBe(1);
     expect(told.metric).toBe("top1 0.710");
   });
 

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 # Below this share of its tensors a backbone would begin mostly at random, which nobody who names a base wants.
 LEAST_MATCHED_SHARE = 0.9
 # Prefixes under which files keep the backbone that we call `base`; what is trained elsewhere often has a wrapper's.
-_PREFIXES = ("base.", "net.", "backbone.", "module.", "model.")
+_PREFIXES = ("base.", "net.", "backbone.", "module.", "model.", "backbone.body.")
+# What networks call the parts that are on top of a backbone, and those that hold its layers.
+_HEADS = {"classifier", "fc", "head", "heads"}
+_TRUNKS = {"blocks", "encoder", "features", "layers", "stages"}
+# Of a batch-norm: how many batches it has seen. Some files do not tell, and nothing depends on it.
+_COUNTERS = "num_batches_tracked"
 
 # How zip archives and pickles begin.
 _FOREIGN = (b"PK", b"\x80\x02")
@@ -46,21 +51,15 @@ def load_base_into(
     `others` are more of the model's tensors, by their names in a published version: what the base has of them is
     loaded too. `check_stop` may raise to break a download off.
     Raises Failure: BaseUnavailable where the weights cannot be read or are not those that were named,
-    DiskFull, BaseIncompatible where fewer than 90 % of the backbone's tensors are among them.
+    DiskFull, BaseIncompatible where fewer than 90 % of the backbone's tensors are among them, or layers that it does
+    not have.
     """
     own, others = backbone.state_dict(), others or {}
     count = len(own) + len(others)
     if not is_pretrained(base):
         return 0, count
     given = base_tensors(base, check_stop)
-    adapted = backbone.adapted if isinstance(backbone, Adapting) else dict
-    matching = _best_match(own, given, adapted)
-    if len(matching) < LEAST_MATCHED_SHARE * len(own):
-        raise Failure(
-            "BaseIncompatible",
-            f"spec.base: only {len(matching)} of the {len(own)} tensors of this template's backbone are in the base "
-            f"with their name and shape (missing: {_missing(own, matching)}): choose a base of the same architecture.",
-        )
+    matching = _matching(backbone, own, given)
     further = {
         name: given[name].to(tensor.dtype)
         for name, tensor in others.items()
@@ -150,29 +149,63 @@ def _begin(content: bytes | Path) -> bytes:
         return file.read(2)
 
 
+def _matching(
+    backbone: nn.Module, own: "dict[str, Tensor]", given: "dict[str, Tensor]"
+) -> "dict[str, Tensor]":
+    """The given tensors that fit. Raises Failure(BaseIncompatible) where they are of another architecture."""
+    needed = [name for name in own if not name.endswith(_COUNTERS)]
+    if isinstance(backbone, Adapting):  # then even what has another size finds its place
+        matching, strange = _best_match(own, given, backbone.adapted)
+        least = float(len(needed))
+    else:
+        matching, strange = _best_match(own, given, dict)
+        least = LEAST_MATCHED_SHARE * len(needed)
+    if sum(name in matching for name in needed) < least:
+        raise Failure(
+            "BaseIncompatible",
+            f"spec.base: only {len(matching)} of the {len(own)} tensors of this template's backbone are in the base "
+            f"with their name and shape (missing: {_first([name for name in own if name not in matching])}): "
+            "choose a base of the same architecture.",
+        )
+    if strange:
+        raise Failure(
+            "BaseIncompatible",
+            f"spec.base: {len(strange)} tensors of the base are of layers that this template's backbone does not have "
+            f"({_first(strange)}): choose a base of the same architecture.",
+        )
+    return matching
+
+
 def _best_match(
     own: "dict[str, Tensor]",
     given: "dict[str, Tensor]",
     adapted: "Callable[[dict[str, Tensor]], dict[str, Tensor]]",
-) -> "dict[str, Tensor]":
-    """The given tensors that fit, by our names; under that pair of prefixes with which most do."""
+) -> "tuple[dict[str, Tensor], list[str]]":
+    """The given tensors that fit, by our names, and the names of layers that we do not have; under that pair of
+    prefixes with which most fit."""
+    trunks = (_TRUNKS | {name.removeprefix("net.").partition(".")[0] for name in own}) - _HEADS
     candidates = []
     for theirs in ("", *_PREFIXES):
         bare = adapted(
             {n.removeprefix(theirs): tensor for n, tensor in given.items() if n.startswith(theirs)}
         )
         for ours in ("", "net."):
-            candidates.append(
-                {
-                    ours + name: tensor.to(own[ours + name].dtype)
-                    for name, tensor in bare.items()
-                    if ours + name in own and own[ours + name].shape == tensor.shape
-                }
-            )
-    return max(candidates, key=len)
+            fitting = {
+                ours + name: tensor.to(own[ours + name].dtype)
+                for name, tensor in bare.items()
+                if ours + name in own and own[ours + name].shape == tensor.shape
+            }
+            strange = [
+                name
+                for name in bare
+                if ours + name not in own
+                and name.partition(".")[0] in trunks
+                and not name.endswith(_COUNTERS)
+            ]
+            candidates.append((fitting, strange))
+    return max(candidates, key=lambda candidate: len(candidate[0]))
 
 
-def _missing(own: "dict[str, Tensor]", matching: "dict[str, Tensor]") -> str:
-    names = [name for name in own if name not in matching]
+def _first(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more

@@ -41,11 +41,11 @@ Batch = tuple[Tensor, Tensor]
 """Images float [N, 3, S, S] and targets float [N, C]."""
 
 
-def recipe_of(template: str, revision: int, is_pretrained: bool) -> Recipe:
+def recipe_of(template: str, revision: int, begins_pretrained: bool) -> Recipe:
     """The recipe of a template's revision, which a later one never changes."""
     name = backbone_name(template)
     since, recipe = PRETRAINED_RECIPES.get(name, (0, RECIPES[name]))
-    return recipe if is_pretrained and revision >= since else RECIPES[name]
+    return recipe if begins_pretrained and revision >= since else RECIPES[name]
 
 
 def build_classifier(run: TrainRun, check_stop: Callable[[], None] = lambda: None) -> Classifier:

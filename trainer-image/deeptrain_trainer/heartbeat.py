@@ -45,8 +45,7 @@ class Heartbeat:
     def stop(self) -> None:
         """The others may end from now on.
 
-        Waits for the thread: one that came back from the store while the interpreter ends would abort the process, and
-        a training that is published would be told as crashed.
+        Waits for the thread: one that came back from the store while an interpreter ends aborts the process.
         """
         self._stopped.set()
         if self._thread.is_alive():

@@ -51,7 +51,7 @@ def run_processes(
             processes.append(subprocess.Popen([*_TRAINER, *arguments, *own], env=environment))
         for number in told:  # some may have been started since
             _send(processes, number)
-        rank, code = _deciding(_ended(processes))
+        rank, code = _deciding(_ended(processes), records)
         try:
             content = records[rank].read_bytes()
         except OSError:  # killed before it could write one
@@ -106,15 +106,19 @@ def _ended(processes: list["subprocess.Popen[bytes]"]) -> list[tuple[int, int]]:
     return ends
 
 
-def _deciding(ends: list[tuple[int, int]]) -> tuple[int, int]:
+def _deciding(ends: list[tuple[int, int]], records: list[Path]) -> tuple[int, int]:
     """The first that failed for a reason of its own, not because another did; rank 0 where none did.
 
-    Those that were stopped ended together, in no order that means anything: the lowest rank speaks for them.
+    Those that were stopped ended together, in no order that means anything: the lowest rank that left a record speaks
+    for them. Who was told before it could listen has left none.
     """
     failures = [end for end in ends if end[1]]
     own = [end for end in failures if end[1] != EXIT_PEER_LOST]
     first = next(iter([*own, *failures]), (0, 0))
-    return min(end for end in ends if end[1] == EXIT_STOPPED) if first[1] == EXIT_STOPPED else first
+    if first[1] != EXIT_STOPPED:
+        return first
+    stopped = sorted(end for end in ends if end[1] == EXIT_STOPPED)
+    return next((end for end in stopped if records[end[0]].exists()), stopped[0])
 
 
 def _killed(rank: int, code: int) -> Failure:

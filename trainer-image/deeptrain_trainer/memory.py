@@ -13,7 +13,7 @@ LEFT_SHARE = 0.15
 
 
 def most_beside(later: int, limit: int, share: float = LEFT_SHARE) -> int:
-    """What of the limit may be taken: all but `later` bytes, or that share of it where they are less."""
+    """What of the limit may be taken: all but `later` bytes, or but `share` of it where that is more."""
     return limit - max(later, int(share * limit))
 
 

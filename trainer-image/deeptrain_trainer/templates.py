@@ -9,12 +9,31 @@ from .learner import Learner
 from .models import BACKBONES, backbone_name
 from .run import TrainRun
 
+# The newest revision that this image knows, where it is not the first.
+_NEWEST_REVISION = {
+    "visual-classifier/efficientnet-lite0": 3,
+    "visual-classifier/resnet18": 2,
+    "visual-classifier/resnet50": 2,
+}
+
 
 def open_learner(run: TrainRun, device: Device, check_stop: Callable[[], None]) -> Learner:
     """The learner of a run's template on its data. Raises Failure where they do not fit."""
+    newest = newest_revision(run.template)
+    if run.template_revision > newest:
+        raise Failure(
+            "InputInvalid",
+            f"This trainer image has no revision {run.template_revision} of {run.template}, only up to {newest}: "
+            "use a newer one.",
+        )
     with without_search():
         learner = _learner_of(run.template)
     return learner(run, device, check_stop)
+
+
+def newest_revision(template: str) -> int:
+    """Of a template, the newest revision that this image knows."""
+    return _NEWEST_REVISION.get(template, 1)
 
 
 def _learner_of(template: str) -> Callable[[TrainRun, Device, Callable[[], None]], Learner]:

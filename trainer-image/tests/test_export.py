@@ -96,3 +96,13 @@ def test_preprocess_leaves_a_picture_of_its_size_as_it_is() -> None:
 def test_preprocess_onnx_is_the_same_bytes_every_time() -> None:
     first, second = (preprocess_graph(64).SerializeToString(deterministic=True) for _ in range(2))
     assert first == second
+
+
+def test_a_convolution_and_its_batch_norm_are_one_node_with_constant_weights() -> None:
+    model = Classifier(EfficientNetLite0(64), 1280, 2, dropout=0.0)
+    graph = onnx.load_from_string(model_graph(model, 64, True, ["a", "b"])).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 49
+    assert all(set(node.input[1:]) <= constants for node in convolutions)
+    assert not {"BatchNormalization", "Sqrt", "Rsqrt"} & {node.op_type for node in graph.node}

@@ -31,6 +31,9 @@ def leave(code):
     sys.exit(code)
 if does == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
+if does == "deaf":
+    pathlib.Path(os.environ["WAITING"], str(rank)).touch()
+    time.sleep(30)
 if does.startswith("wait"):
     slowness = float(does.removeprefix("wait") or 0)
     signal.signal(signal.SIGTERM, lambda *_: (time.sleep(slowness), leave(143)))
@@ -78,8 +81,16 @@ def test_the_first_that_failed_decides(
     assert code == want_code and want_message in record["message"]
 
 
-@pytest.mark.parametrize("does", [("wait", "wait"), ("wait 0.5", "wait"), ("wait", "wait 0.5")])
-def test_sigterm_reaches_all(tmp_path: Path, does: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("does", "speaker"),
+    [
+        (("wait", "wait"), 0),
+        (("wait 0.5", "wait"), 0),
+        (("wait", "wait 0.5"), 0),
+        (("deaf", "wait"), 1),
+    ],
+)
+def test_sigterm_reaches_all(tmp_path: Path, does: tuple[str, str], speaker: int) -> None:
     def stop_when_all_wait() -> None:
         while not all((tmp_path / rank).exists() for rank in ("0", "1")):
             time.sleep(0.05)
@@ -88,7 +99,7 @@ def test_sigterm_reaches_all(tmp_path: Path, does: tuple[str, str]) -> None:
     threading.Thread(target=stop_when_all_wait, daemon=True).start()
     began = time.monotonic()
     code, record = run(tmp_path / "record", *does)
-    assert code == 143 and record["message"] == "0 ended with 143"
+    assert code == 143 and record["message"] == f"{speaker} ended with 143"
     assert time.monotonic() - began < 20
 
 

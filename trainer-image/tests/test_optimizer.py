@@ -4,13 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from test_models import LITE0
 
 from deeptrain_trainer import classifier, embedder, linear
 from deeptrain_trainer.detection.architectures import ARCHITECTURES
 from deeptrain_trainer.engine import Training
+from deeptrain_trainer.failure import Failure
 from deeptrain_trainer.optimizer import Recipe
+from deeptrain_trainer.templates import newest_revision
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADS = {"visual-embedder": embedder.RECIPE, "context-based-classifier": linear.RECIPE}
@@ -41,6 +44,16 @@ def recipe_of(template: str, revision: int, is_pretrained: bool) -> Recipe:
     if kind == "visual-classifier":
         return classifier.recipe_of(template, revision, is_pretrained)
     return ARCHITECTURES[template].recipe if kind == "visual-detector" else HEADS[kind]
+
+
+def test_the_newest_revision_is_known_and_a_newer_one_refused(
+    prepared: Callable[..., Training],
+) -> None:
+    for template, newest, _ in documented():
+        assert newest_revision(template) == newest, template
+    with pytest.raises(Failure, match="only up to 2: use a newer one") as refused:
+        prepared(templateRevision=3)
+    assert refused.value.reason == "InputInvalid"
 
 
 def test_every_template_has_the_optimiser_and_the_weight_decay_that_are_documented() -> None:

@@ -10,8 +10,10 @@ from test_baseweights import digest_of
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 from torchvision.models import convnext_tiny
+from torchvision.models.detection import fasterrcnn_resnet50_fpn, retinanet_resnet50_fpn
 
 from deeptrain_trainer.baseweights import load_base_into
+from deeptrain_trainer.failure import Failure
 from deeptrain_trainer.models import BACKBONES
 from deeptrain_trainer.models.resnet import MEAN, STD
 from deeptrain_trainer.models.vit_small import ViTSmall, positions_for
@@ -59,6 +61,39 @@ def test_weights_of_timm_compute_what_they_compute_there(
         maps = reference.forward_features((pixels - mean) / std)
         want = reference.forward_head(maps, pre_logits=True)
     assert features.std() > 0.01 and torch.allclose(features, want, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "theirs", "what"),
+    [
+        pytest.param("vit-small", "vit_small_patch8_224", "conv_proj.weight", id="other patches"),
+        pytest.param("vit-small", "deit3_small_patch16_224", "pos_embed", id="no class token"),
+        pytest.param("vit-small", "deit_small_distilled_patch16_224", "pos_embed", id="two tokens"),
+        pytest.param("vit-small", "vit_small_patch16_36x1_224", "blocks.", id="deeper"),
+        pytest.param("convnext-tiny", "convnext_small", "features.5.", id="deeper stages"),
+        pytest.param("convnext-tiny", "convnextv2_tiny", "layer_scale", id="other blocks"),
+        pytest.param("resnet50", "resnet101", "layer3.", id="a deeper ResNet"),
+        pytest.param("resnet50", "resnet50d", "conv1.", id="another stem"),
+        pytest.param("resnet50", "seresnet50", "layer1.0.se", id="attention"),
+    ],
+)
+def test_what_computes_something_else_is_refused(
+    tmp_path: Path, backbone: str, theirs: str, what: str
+) -> None:
+    base = kept(tmp_path, timm.create_model(theirs).state_dict())
+    ours = BACKBONES[backbone].build(224)
+    with pytest.raises(Failure, match="choose a base of the same architecture") as refused:
+        load_base_into(ours, base)
+    assert refused.value.reason == "BaseIncompatible" and what in refused.value.message
+
+
+def test_weights_of_a_detector_of_torchvision_begin_its_backbone(tmp_path: Path) -> None:
+    ours = BACKBONES["resnet50"].build(64)
+    for detector in (retinanet_resnet50_fpn, fasterrcnn_resnet50_fpn):
+        theirs = detector(weights=None, weights_backbone=None).state_dict()
+        load_base_into(ours, kept(tmp_path, theirs))
+        want = theirs["backbone.body.layer4.2.conv3.weight"]
+        assert torch.equal(ours.net.layer4[2].conv3.weight, want)
 
 
 def test_weights_by_the_names_of_torchvision_are_loaded(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from ..data import open_data, validation_sample
 from ..device import Device
 from ..distributed import normaliser
 from ..export import PARITY_IMAGES
-from ..figures.boxes import box_mistake_files
 from ..figures.concepts import concept_files
 from ..figures.curves import curve_files
 from ..figures.picture import StoredPictures
@@ -26,6 +25,7 @@ from ..schedule import schedule_of
 from .architectures import ARCHITECTURES, build_detector
 from .augment import DRAWS, augment
 from .boxed import BoxedItems, boxed_items, check_boxes, concept_numbers
+from .boxmistakes import box_mistake_files
 from .evaluator import DetectorMetrics, detector_metrics
 from .graph import Boxes, detect, detector_graph, exported_detector, parity, suppressed
 from .letterbox import Letterbox, letterbox_graph

@@ -50,7 +50,7 @@ class ConvNorm(nn.Module):
             bias=False,
         )
         self.pads = not symmetric
-        # Not TensorFlow's momentum of 0.01, with which statistics follow random weights after a thousand steps only.
+        # Not TensorFlow's momentum of 0.01, with which statistics follow random weights only after hundreds of steps.
         # Those of a pretrained base stay as they are.
         self.norm = nn.BatchNorm2d(channels[1], eps=1e-3)
         self.act = act

@@ -4,17 +4,16 @@ import json
 
 import numpy as np
 import pytest
+from figures.painted import Painted, has_colour, pixels, rgb
 
+from deeptrain_trainer.detection.boxmistakes import box_mistake_files
 from deeptrain_trainer.detection.matching import (
     PredictedBoxes,
     TrueBoxes,
     matched,
     overlap,
 )
-from deeptrain_trainer.figures.boxes import box_mistake_files
 from deeptrain_trainer.figures.sheet import RIGHT, WRONG
-
-from .painted import Painted, has_colour, pixels, rgb
 
 BOX = [10, 10, 50, 50]
 FAR = [60, 60, 90, 90]

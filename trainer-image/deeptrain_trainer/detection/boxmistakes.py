@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..detection.matching import MATCH_IOU, Floats, Matched, PredictedBoxes, TrueBoxes, matched
+from ..figures.document import rows_document
+from ..figures.picture import Pictures, Thumbnail, png
+from ..figures.sheet import INK, RIGHT, WRONG, Tile, sheet
+from ..figures.text import face, label
 from ..report import rounded
-from .document import rows_document
-from .picture import Pictures, Thumbnail, png
-from .sheet import INK, RIGHT, WRONG, Tile, sheet
-from .text import face, label
+from .matching import MATCH_IOU, Floats, Matched, PredictedBoxes, TrueBoxes, matched
 
 MOST_PICTURES = 12
 MOST_ROWS = 200
