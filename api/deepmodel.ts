@@ -280,6 +280,9 @@ export const Resolved = z
         test_freq: resolvedNumber
           .optional()
           .describe("Epochs between evaluations of the validation split."),
+        early_stop_epochs: resolvedNumber
+          .optional()
+          .describe("Epochs without a better one after which the training ends. 0: none."),
         use_perclass_regression: resolvedBoolean
           .optional()
           .describe("Whether boxes are regressed for each concept by itself."),

@@ -7,6 +7,7 @@ import type { TemplateType } from "./template.ts";
 const learningRate = z.number().gt(0).max(1000);
 const epochs = z.int().min(1).max(1000);
 const weightDecay = z.number().min(0).max(1);
+const earlyStop = z.int().min(0).max(1000);
 /** How the learning rate falls after its warm-up. */
 export const LrateSchedule = z.enum(["step", "cosine"]);
 export type LrateSchedule = z.infer<typeof LrateSchedule>;
@@ -99,6 +100,11 @@ export const Hyperparameters = z
       .describe(
         "The validation split is evaluated every test_freq-th epoch, and always at the last. At most num_epochs. Default 1. Classifiers, detectors and embedders.",
       ),
+    early_stop_epochs: earlyStop
+      .optional()
+      .describe(
+        "The training ends when the metric that chooses the exported epoch has not risen on the validation split for so many epochs: what is exported is the best epoch either way. 0: it never ends before num_epochs. Default 0. Classifiers, detectors and embedders.",
+      ),
     use_perclass_regression: z
       .boolean()
       .optional()
@@ -135,6 +141,7 @@ export const typesWith = {
   logreg: ["visual-classifier", "context-based-classifier"],
   num_items_per_epoch: ["visual-classifier", "visual-detector", "visual-embedder"],
   test_freq: ["visual-classifier", "visual-detector", "visual-embedder"],
+  early_stop_epochs: ["visual-classifier", "visual-detector", "visual-embedder"],
   use_perclass_regression: ["visual-detector"],
 } as const satisfies Partial<Record<HyperparameterName, readonly TemplateType[]>>;
 export type TypedHyperparameter = keyof typeof typesWith;
@@ -149,6 +156,7 @@ export const typedHyperparameters: readonly TypedHyperparameter[] = [
   "logreg",
   "num_items_per_epoch",
   "test_freq",
+  "early_stop_epochs",
   "use_perclass_regression",
 ];
 
@@ -160,8 +168,8 @@ export const hasHyperparameter = (type: TemplateType, name: TypedHyperparameter)
 
 /**
  * What a run is trained with: every hyperparameter that the template's type has, and no other; the learning rate in
- * one spelling. `seed` and `detection_score_threshold` travel beside it. `lrate_schedule` and `weight_decay` are there only
- * where they are not the template's, and init_epochs and step_epochs where the rate drops.
+ * one spelling. `seed` and `detection_score_threshold` travel beside it. `early_stop_epochs`, `lrate_schedule` and
+ * `weight_decay` are there only where they are not the template's, and init_epochs and step_epochs where the rate drops.
  */
 export const EffectiveHyperparameters = z.strictObject({
   average_horizontal_flips: z
@@ -196,6 +204,12 @@ export const EffectiveHyperparameters = z.strictObject({
   test_freq: epochs
     .optional()
     .describe("The validation split is evaluated every test_freq-th epoch."),
+  early_stop_epochs: earlyStop
+    .min(1)
+    .optional()
+    .describe(
+      "The training ends after so many epochs without a better one. Absent: never before num_epochs.",
+    ),
   use_perclass_regression: z
     .boolean()
     .optional()

@@ -77,10 +77,11 @@ describe("the catalogue", () => {
       expect(name.startsWith(`${revision.type}/`)).toBe(true);
       for (const { hyperparameters } of [revision.pretrained, revision.scratch]) {
         expect(Hyperparameters.parse(hyperparameters)).toEqual(hyperparameters);
-        const follows = ["init_epochs", "step_epochs"];
+        // Of the same value for all templates, or following num_epochs.
+        const elsewhere = ["early_stop_epochs", "init_epochs", "step_epochs"];
         expect(typedHyperparameters.filter((key) => key in hyperparameters)).toEqual(
           typedHyperparameters.filter(
-            (key) => hasHyperparameter(revision.type, key) && !follows.includes(key),
+            (key) => hasHyperparameter(revision.type, key) && !elsewhere.includes(key),
           ),
         );
         expect(hyperparameters.batch_size).toBeLessThanOrEqual(revision.maxBatchSize);
@@ -163,15 +164,17 @@ describe("resolved hyperparameters", () => {
   it("are told beside the first versions' only where they are not the template's", () => {
     const resolve = (given: Hyperparameters) => resolveHyperparameters(lite, given, pretrained);
     const unwritten = resolve({});
-    const written = resolve({ lrate_schedule: "step", weight_decay: 1e-4 });
+    const written = resolve({ early_stop_epochs: 0, lrate_schedule: "step", weight_decay: 1e-4 });
     expect(written.effective).toEqual(unwritten.effective);
     expect(written.origins).toEqual({
       ...unwritten.origins,
+      early_stop_epochs: { value: 0, source: "given" },
       lrate_schedule: { value: "step", source: "given" },
       weight_decay: { value: 1e-4, source: "given" },
     });
-    expect(resolve({ weight_decay: 0 }).effective).toEqual({
+    expect(resolve({ early_stop_epochs: 3, weight_decay: 0 }).effective).toEqual({
       ...unwritten.effective,
+      early_stop_epochs: 3,
       weight_decay: 0,
     });
   });
@@ -236,6 +239,7 @@ describe("resolved hyperparameters", () => {
       num_items_per_epoch: optional(fc.integer({ min: 0, max: 1_000_000_000 })),
       test_freq: epochs,
       use_perclass_regression: optional(fc.boolean()),
+      early_stop_epochs: optional(fc.integer({ min: 0, max: 1000 })),
       lrate_schedule: optional(fc.constantFrom("step", "cosine")),
       weight_decay: optional(fc.double({ min: 0, max: 1, noNaN: true })),
       seed: optional(fc.integer({ min: 0, max: 2 ** 31 - 1 })),
@@ -253,7 +257,7 @@ describe("resolved hyperparameters", () => {
 
   it("hold exactly what the template's type has", () => {
     const always = ["batch_size", "lrate", "num_epochs"];
-    const beside = ["detection_score_threshold", "lrate_schedule"];
+    const beside = ["detection_score_threshold", "early_stop_epochs", "lrate_schedule"];
     for (const name of templateNames) {
       const revision = newestTemplate(name);
       const everything = Hyperparameters.parse({

@@ -127,6 +127,7 @@ const originsOf = (
     ...defaults.hyperparameters,
     init_epochs: Math.min(defaultInitEpochs(numEpochs), numEpochs),
     step_epochs: defaultStepEpochs(numEpochs),
+    early_stop_epochs: 0,
   };
   const number = (name: Numbers) => {
     const value = given[name];
@@ -154,6 +155,7 @@ const originsOf = (
     logreg: boolean("logreg"),
     num_items_per_epoch: number("num_items_per_epoch"),
     test_freq: number("test_freq"),
+    early_stop_epochs: number("early_stop_epochs"),
     use_perclass_regression: boolean("use_perclass_regression"),
   };
   const batchSize = number("batch_size");
@@ -207,9 +209,12 @@ const effectiveValues = (
 
 /** Younger than the first versions, whose hashes stay what they are: told and hashed only where they are not the template's. */
 const besideDefault = (
-  { lrate_schedule: schedule, weight_decay: decay }: Origins,
+  { early_stop_epochs: earlyStop, lrate_schedule: schedule, weight_decay: decay }: Origins,
   { hyperparameters }: Defaults,
-): Pick<EffectiveHyperparameters, "lrate_schedule" | "weight_decay"> => ({
+): Pick<EffectiveHyperparameters, "early_stop_epochs" | "lrate_schedule" | "weight_decay"> => ({
+  ...(earlyStop === undefined || earlyStop.value === 0
+    ? {}
+    : { early_stop_epochs: earlyStop.value }),
   ...(schedule?.value === "cosine" ? { lrate_schedule: schedule.value } : {}),
   ...(decay === undefined || decay.value === hyperparameters.weight_decay
     ? {}

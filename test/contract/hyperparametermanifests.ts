@@ -28,6 +28,8 @@ export const acceptedHyperparameters: ManifestCase[] = [
   { name: "frozen base", manifest: tuned({ base_gradient_multiplier: 0 }, lite) },
   { name: "a cosine", manifest: tuned({ lrate_schedule: "cosine", num_epochs: 3, test_freq: 3 }) },
   { name: "drops that are called so", manifest: tuned({ lrate_schedule: "step", step_epochs: 1 }) },
+  { name: "an early stop", manifest: tuned({ early_stop_epochs: 5, num_epochs: 3, test_freq: 1 }) },
+  { name: "no early stop", manifest: tuned({ early_stop_epochs: 0 }) },
   { name: "no weight decay", manifest: tuned({ weight_decay: 0 }) },
   { name: "all of weight decay", manifest: tuned({ weight_decay: 1 }) },
   { name: "small images of resnet18", manifest: tuned({ image_size: 32 }) },
@@ -117,6 +119,13 @@ export const refusedHyperparameters: ManifestCase[] = [
     { num_items_per_epoch: -1 },
     "num_items_per_epoch",
   ),
+  refusedHyperparameter("a negative early stop", { early_stop_epochs: -1 }, "early_stop_epochs"),
+  refusedHyperparameter(
+    "early_stop_epochs above",
+    { early_stop_epochs: 1001 },
+    "early_stop_epochs",
+  ),
+  refusedHyperparameter("half an epoch", { early_stop_epochs: 0.5 }, "early_stop_epochs"),
   refusedHyperparameter("a seed of more than 31 bits", { seed: 2 ** 31 }, "seed"),
   {
     ...refusedHyperparameter("a misspelt hyperparameter", { epochs: 3 }, "epochs"),

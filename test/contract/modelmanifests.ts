@@ -26,6 +26,7 @@ export const acceptedModels: ManifestCase[] = [
         num_epochs: 3,
         num_items_per_epoch: 1000,
         test_freq: 2,
+        early_stop_epochs: 2,
         lrate_schedule: "step",
         weight_decay: 0.001,
         seed: 7,

@@ -84,6 +84,7 @@ const modelChanges: Record<string, Change<DeepModelSpec>> = {
   "spec.hyperparameters.init_epochs": tuned({}, { init_epochs: 1 }),
   "spec.hyperparameters.step_epochs": tuned({}, { step_epochs: 1 }),
   "spec.hyperparameters.lrate_schedule": tuned({}, { lrate_schedule: "cosine" }),
+  "spec.hyperparameters.early_stop_epochs": tuned({}, { early_stop_epochs: 3 }),
   "spec.hyperparameters.weight_decay": tuned({}, { weight_decay: 0.5 }),
   "spec.hyperparameters.logreg": tuned({}, { logreg: false }),
   "spec.hyperparameters.lrate": tuned({}, { lrate: 0.5 }),

@@ -88,11 +88,11 @@ class Training:
 
 
 def run_training(t: Training) -> None:
-    """Trains to the last epoch. A checkpoint of the very step is left behind when it is stopped."""
+    """Trains to the end. A checkpoint of the very step is left behind when it is stopped."""
     speed = Speed(t.run.hyperparameters.batch_size)
     try:
         with one_threaded(1, "batch") as loader:
-            while t.state.epoch < t.schedule.epochs:
+            while not _is_over(t):
                 began = time.monotonic()
                 _train_epoch(t, speed, loader)
                 point = _close_epoch(t, speed)
@@ -104,6 +104,14 @@ def run_training(t: Training) -> None:
         raise
     finally:
         t.heap.give_back()
+
+
+def _is_over(t: Training) -> bool:
+    """After the last epoch, or sooner where early_stop_epochs says so."""
+    metric = t.learner.selection_metric
+    validations = {point["epoch"]: point.get("validation", {}) for point in t.state.history}
+    measured = {epoch: each[metric] for epoch, each in validations.items() if metric in each}
+    return t.schedule.is_over(t.state.epoch, measured)
 
 
 def _train_epoch(t: Training, speed: Speed, loader: Executor) -> None:
@@ -199,8 +207,7 @@ def _close_epoch(t: Training, speed: Speed) -> dict[str, Any]:
         _keep_weights(t, epoch)  # nothing was ever evaluated: the last epoch is exported
     state.epoch, state.epoch_loss, state.epoch_steps = epoch, 0.0, 0
     state.history.append(point)
-    is_last = epoch == t.schedule.epochs
-    if is_last or time.monotonic() - t.saved_at >= SHORTEST_SAVE_SECONDS:
+    if _is_over(t) or time.monotonic() - t.saved_at >= SHORTEST_SAVE_SECONDS:
         save_state(t)
     return point
 

@@ -33,6 +33,7 @@ class Hyperparameters:
     logreg: bool = True
     num_items_per_epoch: int = 0
     test_freq: int = 1
+    early_stop_epochs: int = 0
     use_perclass_regression: bool = False
     weight_decay: float | None = None
 

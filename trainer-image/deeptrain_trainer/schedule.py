@@ -1,5 +1,6 @@
 """How long the training is and how its learning rate goes: pure functions of the hyperparameters and the step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import cos, pi
 from typing import Literal
@@ -21,6 +22,8 @@ class Schedule:
     init_epochs: int
     step_epochs: int
     test_freq: int
+    # Epochs without a rise on the validation split after which the training ends; 0: it goes on to the last.
+    early_stop_epochs: int = 0
     # `step`: drops after init_epochs and then every step_epochs. `cosine`: half a wave down to 0, by the step.
     shape: Literal["step", "cosine"] = "step"
 
@@ -51,6 +54,16 @@ class Schedule:
         """Whether the validation split is evaluated when so many epochs are finished."""
         return finished % self.test_freq == 0 or finished == self.epochs
 
+    def is_over(self, finished: int, measured: Mapping[int, float]) -> bool:
+        """Whether so many epochs are enough. `measured`: the metric that chooses, by the epoch after which it was
+        evaluated, in order; an equal value is no rise."""
+        if finished >= self.epochs:
+            return True
+        if not self.early_stop_epochs or not measured:
+            return False
+        highest = max(measured, key=measured.__getitem__)  # the first of equal ones
+        return max(measured) - highest >= self.early_stop_epochs
+
     def evaluations_after(self, step: int) -> int:
         """How many evaluations are still to come when `step` steps are done."""
         finished = step // self.steps_per_epoch
@@ -67,5 +80,6 @@ def schedule_of(hyperparameters: Hyperparameters, training_items: int) -> Schedu
         init_epochs=hyperparameters.init_epochs,
         step_epochs=hyperparameters.step_epochs,
         test_freq=hyperparameters.test_freq,
+        early_stop_epochs=hyperparameters.early_stop_epochs,
         shape=hyperparameters.lrate_schedule,
     )

@@ -191,8 +191,8 @@ def _finish(t: Training) -> dict[str, Any]:
     }
     facts = {
         "metrics": measured,
-        "epochs": t.schedule.epochs,
-        "steps": t.schedule.steps,
+        "epochs": t.state.epoch,
+        "steps": t.state.step,
         "bestEpoch": t.state.best_epoch,
         **model.base_counts(),
     }

@@ -10,6 +10,7 @@ from test_models import LITE0
 
 from deeptrain_trainer import classifier, engine
 from deeptrain_trainer.engine import Training, run_training, train_step
+from deeptrain_trainer.learner import Validation
 
 Prepared = Callable[..., Training]
 
@@ -143,6 +144,24 @@ def test_test_freq(prepared: Prepared, test_freq: int, want: list[int]) -> None:
     t = prepared(num_epochs=5, num_items_per_epoch=8, test_freq=test_freq)
     run_training(t)
     assert [point["epoch"] for point in t.state.history if "validation" in point] == want
+
+
+def test_early_stop_epochs(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    tops = [0.5, 0.7, 0.7, 0.6, 0.9]
+    changes = {"num_epochs": 5, "num_items_per_epoch": 8}
+
+    def trained(early_stop_epochs: int) -> Training:
+        t = prepared(**changes, early_stop_epochs=early_stop_epochs)
+        validations = iter(Validation({"top1": top}, 1.0) for top in tops)
+        monkeypatch.setattr(t.learner, "validate", lambda: next(validations))
+        run_training(t)
+        return t
+
+    assert [trained(n).state.epoch for n in (0, 1, 2, 3)] == [5, 3, 4, 5]
+    stopped, whole = trained(2), prepared(**changes)
+    # The best epoch is the later of equal ones, and the rate falls as in all of them.
+    assert stopped.state.best_epoch == 3 and stopped.state.step == 4
+    assert stopped.schedule.lrate_at(3) == whole.schedule.lrate_at(3)
 
 
 def test_seed_changes_order_augmentation_and_initialisation(

@@ -106,3 +106,25 @@ def test_after_warmup_the_rate_never_rises(
     schedule = schedule_of(chosen, 70)
     rates = [schedule.lrate_at(step) for step in range(schedule.warmup_steps, schedule.steps)]
     assert all(0 < later <= earlier <= lrate for earlier, later in pairwise(rates))
+
+
+@pytest.mark.parametrize(
+    ("patience", "measured", "finished", "is_over"),
+    [
+        pytest.param(0, {1: 0.5, 2: 0.4, 3: 0.3}, 3, False, id="none"),
+        pytest.param(0, {}, 10, True, id="the last epoch"),
+        pytest.param(2, {}, 9, False, id="nothing to measure on"),
+        pytest.param(2, {1: 0.5}, 1, False, id="the first"),
+        pytest.param(2, {1: 0.5, 2: 0.4}, 2, False, id="one without a rise"),
+        pytest.param(2, {1: 0.5, 2: 0.4, 3: 0.45}, 3, True, id="two without a rise"),
+        pytest.param(2, {1: 0.5, 2: 0.5, 3: 0.5}, 3, True, id="equal is no rise"),
+        pytest.param(2, {1: 0.5, 2: 0.4, 3: 0.51}, 3, False, id="a late rise"),
+        pytest.param(2, {4: 0.5}, 7, False, id="not between evaluations"),
+        pytest.param(2, {4: 0.5, 8: 0.4}, 8, True, id="at the next evaluation"),
+    ],
+)
+def test_it_is_over_after_so_many_epochs_without_a_rise(
+    patience: int, measured: dict[int, float], finished: int, is_over: bool
+) -> None:
+    schedule = schedule_of(hyperparameters(early_stop_epochs=patience), 100)
+    assert schedule.is_over(finished, measured) == is_over

@@ -177,6 +177,27 @@ def test_stopped_after_the_last_step_it_names_the_checkpoint_and_goes_on_from_th
     assert recorder.of("started")[0]["step"] == 6 and not recorder.of("epoch")
 
 
+def test_ended_early_it_tells_the_epochs_that_were_run(
+    tmp_path: Path, dataset: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So small a rate on a frozen base changes no answer.
+    still = {"lrate": 1e-12, "base_gradient_multiplier": 0}
+    changes = {"num_epochs": 9, "init_epochs": 9, "early_stop_epochs": 2}
+    run = typed(train_run(dataset, tmp_path, CONCEPTS, **changes, **still))
+
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr("deeptrain_trainer.classifier.model_graph", stop)
+        train(run, Recorder(), lambda: None)
+    recorder = Recorder()
+    record = train(run, recorder, lambda: None)
+    assert not recorder.of("epoch")  # the end was kept
+    assert (record["epochs"], record["steps"], record["bestEpoch"]) == (3, 18, 3)
+    assert_record({"task": "train", "uid": "u", "attempt": 1, **record})
+
+
 def test_stopped_while_loading_it_names_the_checkpoint_of_an_earlier_attempt(
     tmp_path: Path, dataset: dict[str, str]
 ) -> None:
