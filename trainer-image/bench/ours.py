@@ -4,13 +4,16 @@ import json
 import sys
 from typing import Any
 
-from deeptrain_trainer.bases import base_folder
-from deeptrain_trainer.dataset.store import sha256_of_file
-from deeptrain_trainer.engine import run_training
-from deeptrain_trainer.learner import Learner, Validation
-from deeptrain_trainer.report import Reporter
-from deeptrain_trainer.run import read_run, train_run
-from deeptrain_trainer.train import prepare, resume
+from deeptrain_trainer.garbage import without_search
+
+with without_search():  # as tasks.py does
+    from deeptrain_trainer.bases import base_folder
+    from deeptrain_trainer.dataset.store import sha256_of_file
+    from deeptrain_trainer.engine import run_training
+    from deeptrain_trainer.learner import Learner, Validation
+    from deeptrain_trainer.report import Reporter
+    from deeptrain_trainer.run import read_run, train_run
+    from deeptrain_trainer.train import prepare, resume
 
 from .baton import Baton
 from .case import Case
