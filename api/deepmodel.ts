@@ -305,7 +305,9 @@ export const Resolved = z
     stepsPerEpoch: count
       .optional()
       .describe("Optimiser steps in one epoch. Known when the dataset is."),
-    totalSteps: count.optional().describe("Optimiser steps in all. Known when the dataset is."),
+    totalSteps: count
+      .optional()
+      .describe("Optimiser steps in all num_epochs. Known when the dataset is."),
     base: z
       .object({
         name: z

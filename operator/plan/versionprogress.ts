@@ -254,7 +254,7 @@ export const thinned = (history: readonly HistoryPoint[], most: number): History
   return kept;
 };
 
-/** What remains when the training has ended: all steps done, a thinned history. */
+/** What remains when the training has ended: the steps that were made as all of them, a thinned history. */
 export const settledProgress = (
   told: Told,
   done: { epochs: number; steps: number },

@@ -160,11 +160,12 @@ def _matching(
     else:
         matching, strange = _best_match(own, given, dict)
         least = LEAST_MATCHED_SHARE * len(needed)
-    if sum(name in matching for name in needed) < least:
+    missing = [name for name in needed if name not in matching]
+    if len(needed) - len(missing) < least:
         raise Failure(
             "BaseIncompatible",
-            f"spec.base: only {len(matching)} of the {len(own)} tensors of this template's backbone are in the base "
-            f"with their name and shape (missing: {_first([name for name in own if name not in matching])}): "
+            f"spec.base: only {len(needed) - len(missing)} of the {len(needed)} tensors of this template's backbone "
+            f"are in the base with their name and shape (missing: {_first(missing)}): "
             "choose a base of the same architecture.",
         )
     if strange:
@@ -199,7 +200,7 @@ def _best_match(
                 name
                 for name in bare
                 if ours + name not in own
-                and name.partition(".")[0] in trunks
+                and name.removeprefix("net.").partition(".")[0] in trunks
                 and not name.endswith(_COUNTERS)
             ]
             candidates.append((fitting, strange))

@@ -307,8 +307,10 @@ def _position(t: Training, speed: Speed | None = None) -> dict[str, Any]:
         "steps": t.schedule.steps,
     }
     if speed is not None:
-        left = t.schedule.evaluations_after(t.state.step) if t.learner.has_validation else 0
-        position |= speed.report(t.schedule.steps - t.state.step, left)
+        step, is_over = t.state.step, _is_over(t)
+        evaluates = t.learner.has_validation and not is_over
+        evaluations = t.schedule.evaluations_after(step) if evaluates else 0
+        position |= speed.report(0 if is_over else t.schedule.steps - step, evaluations)
     return position
 
 

@@ -19,6 +19,8 @@ _NEWEST_REVISION = {
 
 def open_learner(run: TrainRun, device: Device, check_stop: Callable[[], None]) -> Learner:
     """The learner of a run's template on its data. Raises Failure where they do not fit."""
+    with without_search():
+        learner = _learner_of(run.template)
     newest = newest_revision(run.template)
     if run.template_revision > newest:
         raise Failure(
@@ -26,8 +28,6 @@ def open_learner(run: TrainRun, device: Device, check_stop: Callable[[], None]) 
             f"This trainer image has no revision {run.template_revision} of {run.template}, only up to {newest}: "
             "use a newer one.",
         )
-    with without_search():
-        learner = _learner_of(run.template)
     return learner(run, device, check_stop)
 
 

@@ -239,6 +239,15 @@ def test_stopped_and_killed_together_and_resumed_from_the_checkpoint(
     assert first.wait_for("started")["step"] == saved
 
 
+def test_both_end_early_at_the_same_epoch(start: Start) -> None:
+    # So small a rate on a frozen base changes no answer.
+    still = {"lrate": 1e-12, "base_gradient_multiplier": 0, "num_items_per_epoch": 8}
+    pods = start(num_epochs=9, init_epochs=9, early_stop_epochs=2, **still)
+    ends = [pod.end() for pod in pods]
+    assert [code for code, _ in ends] == [0, 0]
+    assert ends[0][1]["epochs"] == 3
+
+
 def test_a_silent_peer_is_lost_too(start: Start) -> None:
     """Its connections stay open, as those of a machine without power."""
     first, second = start(**SHORT)

@@ -147,8 +147,8 @@ def test_test_freq(prepared: Prepared, test_freq: int, want: list[int]) -> None:
 
 
 def test_early_stop_epochs(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
-    tops = [0.5, 0.7, 0.7, 0.6, 0.9]
-    changes = {"num_epochs": 5, "num_items_per_epoch": 8}
+    tops = [0.5, 0.7, 0.7, 0.6, 0.5, 0.9]
+    changes = {"num_epochs": 6, "num_items_per_epoch": 64}
 
     def trained(early_stop_epochs: int) -> Training:
         t = prepared(**changes, early_stop_epochs=early_stop_epochs)
@@ -157,11 +157,16 @@ def test_early_stop_epochs(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) 
         run_training(t)
         return t
 
-    assert [trained(n).state.epoch for n in (0, 1, 2, 3)] == [5, 3, 4, 5]
-    stopped, whole = trained(2), prepared(**changes)
+    assert [trained(n).state.epoch for n in (0, 1, 2, 3, 4)] == [6, 3, 4, 5, 6]
+    stopped, whole = trained(1), trained(0)
     # The best epoch is the later of equal ones, and the rate falls as in all of them.
-    assert stopped.state.best_epoch == 3 and stopped.state.step == 4
-    assert stopped.schedule.lrate_at(3) == whole.schedule.lrate_at(3)
+    assert stopped.state.best_epoch == 3 and stopped.state.step == 24
+    assert [point["lrate"] for point in stopped.state.history] == [
+        point["lrate"] for point in whole.state.history[:3]
+    ]
+    assert isinstance(stopped.reporter, Recorder)
+    *before, last = [event.get("etaSeconds") for event in stopped.reporter.of("epoch")]
+    assert last == 0 and 0 not in before
 
 
 def test_seed_changes_order_augmentation_and_initialisation(

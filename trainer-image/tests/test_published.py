@@ -87,11 +87,23 @@ def test_what_computes_something_else_is_refused(
     assert refused.value.reason == "BaseIncompatible" and what in refused.value.message
 
 
+@pytest.mark.parametrize("prefix", ["net.", "base.net.", "module.net.", "backbone.body."])
+def test_a_deeper_network_is_refused_under_any_prefix(tmp_path: Path, prefix: str) -> None:
+    theirs = timm.create_model("resnet34").state_dict()
+    base = kept(tmp_path, {prefix + name: tensor for name, tensor in theirs.items()})
+    with pytest.raises(
+        Failure, match=r"layers that this template's backbone does not have \(.*layer"
+    ):
+        load_base_into(BACKBONES["resnet18"].build(64), base)
+
+
 def test_weights_of_a_detector_of_torchvision_begin_its_backbone(tmp_path: Path) -> None:
     ours = BACKBONES["resnet50"].build(64)
     for detector in (retinanet_resnet50_fpn, fasterrcnn_resnet50_fpn):
-        theirs = detector(weights=None, weights_backbone=None).state_dict()
-        load_base_into(ours, kept(tmp_path, theirs))
+        whole = detector(weights=None, weights_backbone=None).state_dict()
+        # As they are published: frozen batch-norms count no batches.
+        theirs = {n: v for n, v in whole.items() if not n.endswith("num_batches_tracked")}
+        assert load_base_into(ours, kept(tmp_path, theirs)) == (265, 53)
         want = theirs["backbone.body.layer4.2.conv3.weight"]
         assert torch.equal(ours.net.layer4[2].conv3.weight, want)
 

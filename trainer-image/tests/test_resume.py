@@ -42,6 +42,22 @@ def assert_same(one: Training, other: Training) -> None:
     assert different == []
 
 
+def stopped_and_resumed(prepared: Prepared, shape: dict[str, Any], look: int) -> Training:
+    """A training that was stopped at the n-th look, and another one that went on from its checkpoint."""
+    stopped = prepared(**shape)
+    stopped.check_stop = stopped.learner.check_stop = StopAt(look)  # type: ignore[attr-defined]
+    with pytest.raises(Stopped):
+        run_training(stopped)
+    assert isinstance(stopped.checkpoints, Unwritten)
+    # Neither the generator that initialises the weights nor what was drawn before may matter.
+    resumed = prepared(**shape)
+    torch.manual_seed(look)
+    assert stopped.checkpoints.newest is not None
+    restore_state(resumed, stopped.checkpoints.newest)
+    run_training(resumed)
+    return resumed
+
+
 class StopAt:
     """Raises Stopped at the n-th look and never again."""
 
@@ -84,18 +100,18 @@ def test_stopped_at_every_look_and_resumed(
     whole = prepared(**shape)
     run_training(whole)
     for look in looks:
-        stopped = prepared(**shape)
-        stopped.check_stop = stopped.learner.check_stop = StopAt(look)  # type: ignore[attr-defined]
-        with pytest.raises(Stopped):
-            run_training(stopped)
-        assert isinstance(stopped.checkpoints, Unwritten)
-        # Neither the generator that initialises the weights nor what was drawn before may matter.
-        resumed = prepared(**shape)
-        torch.manual_seed(look)
-        assert stopped.checkpoints.newest is not None
-        restore_state(resumed, stopped.checkpoints.newest)
-        run_training(resumed)
-        assert_same(whole, resumed)
+        assert_same(whole, stopped_and_resumed(prepared, shape, look))
+
+
+def test_it_ends_as_early_when_it_was_stopped_in_between(prepared: Prepared) -> None:
+    # So small a rate on a frozen base changes no answer.
+    still = {"lrate": 1e-12, "base_gradient_multiplier": 0}
+    shape = SHAPE | still | {"num_epochs": 6, "init_epochs": 6, "early_stop_epochs": 2}
+    whole = prepared(**shape)
+    run_training(whole)
+    assert whole.state.epoch == 3
+    for look in range(1, 10):
+        assert_same(whole, stopped_and_resumed(prepared, shape, look))
 
 
 def start(run: Path, record: Path) -> subprocess.Popen[str]:
