@@ -25,7 +25,10 @@ export const progressText = ({
   [
     `${epoch}/${epochs}`,
     `${Math.floor(percent)}%`,
-    ...(etaSeconds === undefined || percent >= 100 ? [] : [etaText(etaSeconds)]),
+    // Nothing is left after the last step, which early_stop_epochs may put before the last epoch.
+    ...(etaSeconds === undefined || etaSeconds === 0 || percent >= 100
+      ? []
+      : [etaText(etaSeconds)]),
   ].join(" · ");
 
 /**

@@ -282,6 +282,7 @@ describe("columns", () => {
     expect(progressText({ epoch: 10, epochs: 10, percent: 100, etaSeconds: 0 })).toBe(
       "10/10 · 100%",
     );
+    expect(progressText({ epoch: 3, epochs: 10, percent: 30, etaSeconds: 0 })).toBe("3/10 · 30%");
   });
 
   test("the headline of each type of template, else what there is", () => {
