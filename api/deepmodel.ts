@@ -269,9 +269,17 @@ export const Resolved = z
           .describe(
             "How the learning rate falls. With cosine there are no init_epochs and step_epochs.",
           ),
+        lrate_decay: resolvedNumber
+          .optional()
+          .describe(
+            "What the learning rate is multiplied by at each drop. Absent where lrate_schedule is cosine.",
+          ),
         logreg: resolvedBoolean
           .optional()
           .describe("true: one sigmoid per concept. false: softmax."),
+        label_smoothing: resolvedNumber
+          .optional()
+          .describe("The share of each truth that is spread over all concepts."),
         lrate: resolvedNumber.describe("The effective learning rate."),
         num_epochs: resolvedNumber.describe("Epochs in all."),
         num_items_per_epoch: resolvedNumber
@@ -286,6 +294,9 @@ export const Resolved = z
         use_perclass_regression: resolvedBoolean
           .optional()
           .describe("Whether boxes are regressed for each concept by itself."),
+        embeddings_size: resolvedNumber.optional().describe("Numbers of each vector."),
+        angular_margin: resolvedNumber.optional().describe("ArcFace's m, in radians."),
+        angular_scale: resolvedNumber.optional().describe("ArcFace's s."),
         weight_decay: resolvedNumber
           .optional()
           .describe("How strongly each update draws the weights towards 0."),

@@ -8,9 +8,27 @@ const learningRate = z.number().gt(0).max(1000);
 const epochs = z.int().min(1).max(1000);
 const weightDecay = z.number().min(0).max(1);
 const earlyStop = z.int().min(0).max(1000);
+const lrateDecay = z.number().gt(0).max(1);
+const labelSmoothing = z.number().min(0).max(0.9);
+const embeddingsSize = z.int().min(8).max(2048);
+const angularMargin = z.number().min(0).max(1.5);
+const angularScale = z.number().min(1).max(256);
 /** How the learning rate falls after its warm-up. */
 export const LrateSchedule = z.enum(["step", "cosine"]);
 export type LrateSchedule = z.infer<typeof LrateSchedule>;
+
+/**
+ * Defaults that are alike for all templates and revisions that have them. The others are beside the templates. The trainer
+ * has the same values for what it is not told (its tests compare them).
+ */
+export const defaultsOfAll = {
+  early_stop_epochs: 0,
+  lrate_decay: 0.3,
+  label_smoothing: 0,
+  embeddings_size: 256,
+  angular_margin: 0.2,
+  angular_scale: 16,
+};
 
 /** What a user may write. All are optional; none has a CRD default (resolved values are in status.resolved). */
 export const Hyperparameters = z
@@ -63,13 +81,23 @@ export const Hyperparameters = z
         "Epochs between later drops. Default: 7/65 of num_epochs, at least 1. Classifiers, detectors and embedders.",
       ),
     lrate_schedule: LrateSchedule.optional().describe(
-      "How the learning rate falls after its warm-up. step: it drops after init_epochs, and then every step_epochs. cosine: by half a cosine over all steps, to nearly 0 at the last (Loshchilov and Hutter 2017); init_epochs and step_epochs would do nothing beside it, and are refused. Default step. Classifiers, detectors and embedders; a context-based classifier always has a cosine.",
+      "How the learning rate falls after its warm-up. step: it drops after init_epochs, and then every step_epochs. cosine: by half a cosine over all steps, to nearly 0 at the last (Loshchilov and Hutter 2017); init_epochs, step_epochs and lrate_decay would do nothing beside it, and are refused. Default step. Classifiers, detectors and embedders; a context-based classifier always has a cosine.",
     ),
+    lrate_decay: lrateDecay
+      .optional()
+      .describe(
+        `What the learning rate is multiplied by at each drop. 1: it never falls. It would do nothing where lrate_schedule is cosine, and is refused. Default ${defaultsOfAll.lrate_decay}. Classifiers, detectors and embedders.`,
+      ),
     logreg: z
       .boolean()
       .optional()
       .describe(
         "true: logistic regression, one sigmoid per concept (concepts may overlap). false: softmax, exactly one concept for each image. Default true. Classifiers and context-based classifiers.",
+      ),
+    label_smoothing: labelSmoothing
+      .optional()
+      .describe(
+        `The share of each truth that is spread evenly over all concepts (Szegedy et al. 2016). 0: none. More than 0 is of a softmax, so with logreg: false only. Default ${defaultsOfAll.label_smoothing}. Classifiers and context-based classifiers.`,
       ),
     lrate: learningRate
       .optional()
@@ -103,13 +131,28 @@ export const Hyperparameters = z
     early_stop_epochs: earlyStop
       .optional()
       .describe(
-        "The training ends when the metric that chooses the exported epoch has not risen on the validation split for so many epochs: what is exported is the best epoch either way. 0: it never ends before num_epochs. Default 0. Classifiers, detectors and embedders.",
+        `The training ends when the metric that chooses the exported epoch has not risen on the validation split for so many epochs: what is exported is the best epoch either way. 0: it never ends before num_epochs. Default ${defaultsOfAll.early_stop_epochs}. Classifiers, detectors and embedders.`,
       ),
     use_perclass_regression: z
       .boolean()
       .optional()
       .describe(
         "true: boxes are regressed for each concept by itself. false: once for all concepts. Default true for fasterrcnn, whose second stage regresses each proposal; false for the others. Refused where anchors x 4 x concepts is more than 8192 (9 anchors for retinanet, 6 for ssdlite; 1 for fasterrcnn, which takes every number of concepts). Detectors.",
+      ),
+    embeddings_size: embeddingsSize
+      .optional()
+      .describe(
+        `Numbers of each vector that an embedder makes of a picture. Default ${defaultsOfAll.embeddings_size}. Embedders.`,
+      ),
+    angular_margin: angularMargin
+      .optional()
+      .describe(
+        `The angle, in radians, by which a picture must be nearer to its own concept in training (the m of ArcFace, Deng et al. 2019). The paper has 0.5, for millions of faces. Default ${defaultsOfAll.angular_margin}. Embedders.`,
+      ),
+    angular_scale: angularScale
+      .optional()
+      .describe(
+        `What cosines are multiplied by before the softmax in training (the s of ArcFace). The paper has 64, for millions of faces. Default ${defaultsOfAll.angular_scale}. Embedders.`,
       ),
     weight_decay: weightDecay
       .optional()
@@ -138,11 +181,16 @@ export const typesWith = {
   init_epochs: ["visual-classifier", "visual-detector", "visual-embedder"],
   step_epochs: ["visual-classifier", "visual-detector", "visual-embedder"],
   lrate_schedule: ["visual-classifier", "visual-detector", "visual-embedder"],
+  lrate_decay: ["visual-classifier", "visual-detector", "visual-embedder"],
   logreg: ["visual-classifier", "context-based-classifier"],
+  label_smoothing: ["visual-classifier", "context-based-classifier"],
   num_items_per_epoch: ["visual-classifier", "visual-detector", "visual-embedder"],
   test_freq: ["visual-classifier", "visual-detector", "visual-embedder"],
   early_stop_epochs: ["visual-classifier", "visual-detector", "visual-embedder"],
   use_perclass_regression: ["visual-detector"],
+  embeddings_size: ["visual-embedder"],
+  angular_margin: ["visual-embedder"],
+  angular_scale: ["visual-embedder"],
 } as const satisfies Partial<Record<HyperparameterName, readonly TemplateType[]>>;
 export type TypedHyperparameter = keyof typeof typesWith;
 export const typedHyperparameters: readonly TypedHyperparameter[] = [
@@ -153,11 +201,16 @@ export const typedHyperparameters: readonly TypedHyperparameter[] = [
   "init_epochs",
   "step_epochs",
   "lrate_schedule",
+  "lrate_decay",
   "logreg",
+  "label_smoothing",
   "num_items_per_epoch",
   "test_freq",
   "early_stop_epochs",
   "use_perclass_regression",
+  "embeddings_size",
+  "angular_margin",
+  "angular_scale",
 ];
 
 /** Whether the templates of a type have this hyperparameter. */
@@ -168,8 +221,9 @@ export const hasHyperparameter = (type: TemplateType, name: TypedHyperparameter)
 
 /**
  * What a run is trained with: every hyperparameter that the template's type has, and no other; the learning rate in
- * one spelling. `seed` and `detection_score_threshold` travel beside it. `early_stop_epochs`, `lrate_schedule` and
- * `weight_decay` are there only where they are not the template's, and init_epochs and step_epochs where the rate drops.
+ * one spelling. `seed` and `detection_score_threshold` travel beside it. Those that are younger
+ * than the first versions are there only where they are not the template's, and init_epochs and step_epochs where the
+ * rate drops.
  */
 export const EffectiveHyperparameters = z.strictObject({
   average_horizontal_flips: z
@@ -192,7 +246,17 @@ export const EffectiveHyperparameters = z.strictObject({
     .literal("cosine")
     .optional()
     .describe("cosine: the learning rate falls by half a cosine. Absent: it drops by steps."),
+  lrate_decay: lrateDecay
+    .optional()
+    .describe(
+      `What the learning rate is multiplied by at each drop. Absent: ${defaultsOfAll.lrate_decay}.`,
+    ),
   logreg: z.boolean().optional().describe("true: one sigmoid per concept. false: softmax."),
+  label_smoothing: labelSmoothing
+    .optional()
+    .describe(
+      `The share of each truth that is spread over all concepts. Absent: ${defaultsOfAll.label_smoothing}.`,
+    ),
   lrate: z.number().gt(0).describe("The effective learning rate."),
   num_epochs: epochs.describe("Passes over num_items_per_epoch items."),
   num_items_per_epoch: z
@@ -208,12 +272,21 @@ export const EffectiveHyperparameters = z.strictObject({
     .min(1)
     .optional()
     .describe(
-      "The training ends after so many epochs without a better one. Absent: never before num_epochs.",
+      `The training ends after so many epochs without a better one. Absent: ${defaultsOfAll.early_stop_epochs}.`,
     ),
   use_perclass_regression: z
     .boolean()
     .optional()
     .describe("true: boxes are regressed for each concept by itself."),
+  embeddings_size: embeddingsSize
+    .optional()
+    .describe(`Numbers of each vector. Absent: ${defaultsOfAll.embeddings_size}.`),
+  angular_margin: angularMargin
+    .optional()
+    .describe(`ArcFace's m, in radians. Absent: ${defaultsOfAll.angular_margin}.`),
+  angular_scale: angularScale
+    .optional()
+    .describe(`ArcFace's s. Absent: ${defaultsOfAll.angular_scale}.`),
   weight_decay: weightDecay
     .optional()
     .describe("Weight decay of what is no bias and no norm. Absent: the template's."),

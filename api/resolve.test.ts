@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
+  defaultsOfAll,
   EffectiveHyperparameters,
   Hyperparameters,
   hasHyperparameter,
@@ -78,7 +79,7 @@ describe("the catalogue", () => {
       for (const { hyperparameters } of [revision.pretrained, revision.scratch]) {
         expect(Hyperparameters.parse(hyperparameters)).toEqual(hyperparameters);
         // Of the same value for all templates, or following num_epochs.
-        const elsewhere = ["early_stop_epochs", "init_epochs", "step_epochs"];
+        const elsewhere = ["init_epochs", "step_epochs", ...Object.keys(defaultsOfAll)];
         expect(typedHyperparameters.filter((key) => key in hyperparameters)).toEqual(
           typedHyperparameters.filter(
             (key) => hasHyperparameter(revision.type, key) && !elsewhere.includes(key),
@@ -164,19 +165,45 @@ describe("resolved hyperparameters", () => {
   it("are told beside the first versions' only where they are not the template's", () => {
     const resolve = (given: Hyperparameters) => resolveHyperparameters(lite, given, pretrained);
     const unwritten = resolve({});
-    const written = resolve({ early_stop_epochs: 0, lrate_schedule: "step", weight_decay: 1e-4 });
+    const written = resolve({
+      early_stop_epochs: 0,
+      label_smoothing: 0,
+      lrate_decay: 0.3,
+      lrate_schedule: "step",
+      weight_decay: 1e-4,
+    });
     expect(written.effective).toEqual(unwritten.effective);
     expect(written.origins).toEqual({
       ...unwritten.origins,
       early_stop_epochs: { value: 0, source: "given" },
+      label_smoothing: { value: 0, source: "given" },
+      lrate_decay: { value: 0.3, source: "given" },
       lrate_schedule: { value: "step", source: "given" },
       weight_decay: { value: 1e-4, source: "given" },
     });
-    expect(resolve({ early_stop_epochs: 3, weight_decay: 0 }).effective).toEqual({
-      ...unwritten.effective,
+    const changes = {
       early_stop_epochs: 3,
+      label_smoothing: 0.1,
+      lrate_decay: 0.1,
+      logreg: false,
       weight_decay: 0,
+    };
+    expect(resolve(changes).effective).toEqual({ ...unwritten.effective, ...changes });
+  });
+
+  it("of an embedder are told where they are not those of all", () => {
+    const embedder = newestTemplate("visual-embedder/arcface-efficientnet-lite0");
+    const resolve = (given: Hyperparameters) => resolveHyperparameters(embedder, given, pretrained);
+    const same = { angular_margin: 0.2, angular_scale: 16, embeddings_size: 256 };
+    const { effective, origins } = resolve({});
+    expect(resolve(same).effective).toEqual(effective);
+    expect(origins).toMatchObject({
+      angular_margin: { value: 0.2, source: "default" },
+      angular_scale: { value: 16, source: "default" },
+      embeddings_size: { value: 256, source: "default" },
     });
+    const others = { angular_margin: 0, angular_scale: 64, embeddings_size: 64 };
+    expect(resolve(others).effective).toEqual({ ...effective, ...others });
   });
 
   it("have no drops where the rate falls with a cosine", () => {
@@ -186,6 +213,7 @@ describe("resolved hyperparameters", () => {
     expect(effective).toEqual({ ...others, lrate_schedule: "cosine" });
     expect(origins).not.toHaveProperty("init_epochs");
     expect(origins).not.toHaveProperty("step_epochs");
+    expect(origins).not.toHaveProperty("lrate_decay");
     expect(origins.lrate_schedule).toEqual({ value: "cosine", source: "given" });
     expect(dropEpochs).toEqual([]);
     expect([init_epochs, step_epochs]).toEqual([25, 7]);
@@ -240,6 +268,11 @@ describe("resolved hyperparameters", () => {
       test_freq: epochs,
       use_perclass_regression: optional(fc.boolean()),
       early_stop_epochs: optional(fc.integer({ min: 0, max: 1000 })),
+      lrate_decay: optional(fc.double({ min: 0, minExcluded: true, max: 1, noNaN: true })),
+      label_smoothing: optional(fc.double({ min: 0, max: 0.9, noNaN: true })),
+      embeddings_size: optional(fc.integer({ min: 8, max: 2048 })),
+      angular_margin: optional(fc.double({ min: 0, max: 1.5, noNaN: true })),
+      angular_scale: optional(fc.double({ min: 1, max: 256, noNaN: true })),
       lrate_schedule: optional(fc.constantFrom("step", "cosine")),
       weight_decay: optional(fc.double({ min: 0, max: 1, noNaN: true })),
       seed: optional(fc.integer({ min: 0, max: 2 ** 31 - 1 })),
@@ -257,7 +290,7 @@ describe("resolved hyperparameters", () => {
 
   it("hold exactly what the template's type has", () => {
     const always = ["batch_size", "lrate", "num_epochs"];
-    const beside = ["detection_score_threshold", "early_stop_epochs", "lrate_schedule"];
+    const beside = ["detection_score_threshold", "lrate_schedule", ...Object.keys(defaultsOfAll)];
     for (const name of templateNames) {
       const revision = newestTemplate(name);
       const everything = Hyperparameters.parse({

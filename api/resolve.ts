@@ -3,6 +3,7 @@
 import { significant } from "./canonical.ts";
 import type { Resolved } from "./deepmodel.ts";
 import {
+  defaultsOfAll,
   type EffectiveHyperparameters,
   type Hyperparameters,
   hasHyperparameter,
@@ -36,6 +37,17 @@ export const defaultInitEpochs = (numEpochs: number): number =>
 /** Default of step_epochs: 7/65 of num_epochs, at least 1. */
 export const defaultStepEpochs = (numEpochs: number): number =>
   Math.max(1, Math.round((numEpochs * 7) / 65));
+
+/** Younger than the first versions, whose hashes stay what they are: told and hashed only where they are not the template's. */
+const younger = [
+  "early_stop_epochs",
+  "lrate_decay",
+  "label_smoothing",
+  "embeddings_size",
+  "angular_margin",
+  "angular_scale",
+  "weight_decay",
+] as const satisfies (keyof typeof defaultsOfAll | "weight_decay")[];
 
 const effectiveLearningRate = (
   { rate: { spelling, value } }: Defaults,
@@ -127,7 +139,7 @@ const originsOf = (
     ...defaults.hyperparameters,
     init_epochs: Math.min(defaultInitEpochs(numEpochs), numEpochs),
     step_epochs: defaultStepEpochs(numEpochs),
-    early_stop_epochs: 0,
+    ...defaultsOfAll,
   };
   const number = (name: Numbers) => {
     const value = given[name];
@@ -150,13 +162,21 @@ const originsOf = (
     image_size: number("image_size"),
     ...(schedule.value === "cosine"
       ? {}
-      : { init_epochs: number("init_epochs"), step_epochs: number("step_epochs") }),
+      : {
+          init_epochs: number("init_epochs"),
+          step_epochs: number("step_epochs"),
+          lrate_decay: number("lrate_decay"),
+        }),
     lrate_schedule: schedule,
     logreg: boolean("logreg"),
+    label_smoothing: number("label_smoothing"),
     num_items_per_epoch: number("num_items_per_epoch"),
     test_freq: number("test_freq"),
     early_stop_epochs: number("early_stop_epochs"),
     use_perclass_regression: boolean("use_perclass_regression"),
+    embeddings_size: number("embeddings_size"),
+    angular_margin: number("angular_margin"),
+    angular_scale: number("angular_scale"),
   };
   const batchSize = number("batch_size");
   return {
@@ -207,16 +227,18 @@ const effectiveValues = (
   ...besideDefault(origins, defaults),
 });
 
-/** Younger than the first versions, whose hashes stay what they are: told and hashed only where they are not the template's. */
 const besideDefault = (
-  { early_stop_epochs: earlyStop, lrate_schedule: schedule, weight_decay: decay }: Origins,
+  origins: Origins,
   { hyperparameters }: Defaults,
-): Pick<EffectiveHyperparameters, "early_stop_epochs" | "lrate_schedule" | "weight_decay"> => ({
-  ...(earlyStop === undefined || earlyStop.value === 0
-    ? {}
-    : { early_stop_epochs: earlyStop.value }),
-  ...(schedule?.value === "cosine" ? { lrate_schedule: schedule.value } : {}),
-  ...(decay === undefined || decay.value === hyperparameters.weight_decay
-    ? {}
-    : { weight_decay: decay.value }),
-});
+): Pick<EffectiveHyperparameters, "lrate_schedule" | (typeof younger)[number]> => {
+  const defaults = { ...hyperparameters, ...defaultsOfAll };
+  const told: Partial<Record<(typeof younger)[number], number>> = {};
+  for (const name of younger) {
+    const value = origins[name]?.value;
+    if (value !== undefined && value !== defaults[name]) told[name] = value;
+  }
+  return {
+    ...told,
+    ...(origins.lrate_schedule?.value === "cosine" ? { lrate_schedule: "cosine" } : {}),
+  };
+};

@@ -103,7 +103,7 @@ const learningRates: readonly Rule[] = [
 ];
 
 /** The rate would drop at no epoch: what is written beside would do nothing. */
-const nothingBesideCosine = (["init_epochs", "step_epochs"] as const).map(
+const nothingBesideCosine = (["init_epochs", "step_epochs", "lrate_decay"] as const).map(
   (name): Rule =>
     ruleOn(Hyperparameters, "spec.hyperparameters", {
       rule: `!has(self.${name}) || !has(self.lrate_schedule) || self.lrate_schedule != 'cosine'`,
@@ -113,6 +113,15 @@ const nothingBesideCosine = (["init_epochs", "step_epochs"] as const).map(
       message: `${name} does nothing where lrate_schedule is cosine: the rate falls at every step; remove one of the two`,
     }),
 );
+
+const labelSmoothing = ruleOn(Hyperparameters, "spec.hyperparameters", {
+  rule: "!has(self.label_smoothing) || self.label_smoothing == 0.0 || (has(self.logreg) && !self.logreg)",
+  holds: (self) => (self.label_smoothing ?? 0) === 0 || self.logreg === false,
+  fieldPath: ".label_smoothing",
+  reason: "FieldValueForbidden",
+  message:
+    "label_smoothing is of a softmax, in which an image shows exactly one concept: set logreg to false, or remove it",
+});
 
 /** Templates without image_size are refused it by another rule. */
 const anySize = { min: 32, max: 1024, step: 16 };
@@ -229,6 +238,7 @@ export const templateRules: readonly Rule[] = [
   }),
   ...learningRates,
   ...nothingBesideCosine,
+  labelSmoothing,
   ...onlyForItsTypes,
   ...ranges,
   atMostNumEpochs("init_epochs"),

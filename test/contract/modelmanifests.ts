@@ -27,6 +27,8 @@ export const acceptedModels: ManifestCase[] = [
         num_items_per_epoch: 1000,
         test_freq: 2,
         early_stop_epochs: 2,
+        lrate_decay: 0.1,
+        label_smoothing: 0.1,
         lrate_schedule: "step",
         weight_decay: 0.001,
         seed: 7,

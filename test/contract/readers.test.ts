@@ -61,6 +61,11 @@ const detecting = (
   ];
 };
 
+const embedding = (hyperparameters: DeepModelSpec["hyperparameters"]): Change<DeepModelSpec> => {
+  const template = "visual-embedder/arcface-efficientnet-lite0";
+  return [{ template }, { template, hyperparameters }];
+};
+
 const fetching = (
   before: Partial<NonNullable<BaseSpec["http"]>>,
   after: Partial<NonNullable<BaseSpec["http"]>>,
@@ -85,6 +90,14 @@ const modelChanges: Record<string, Change<DeepModelSpec>> = {
   "spec.hyperparameters.step_epochs": tuned({}, { step_epochs: 1 }),
   "spec.hyperparameters.lrate_schedule": tuned({}, { lrate_schedule: "cosine" }),
   "spec.hyperparameters.early_stop_epochs": tuned({}, { early_stop_epochs: 3 }),
+  "spec.hyperparameters.lrate_decay": tuned({}, { lrate_decay: 0.1 }),
+  "spec.hyperparameters.label_smoothing": tuned(
+    { logreg: false },
+    { logreg: false, label_smoothing: 0.1 },
+  ),
+  "spec.hyperparameters.embeddings_size": embedding({ embeddings_size: 64 }),
+  "spec.hyperparameters.angular_margin": embedding({ angular_margin: 0.5 }),
+  "spec.hyperparameters.angular_scale": embedding({ angular_scale: 64 }),
   "spec.hyperparameters.weight_decay": tuned({}, { weight_decay: 0.5 }),
   "spec.hyperparameters.logreg": tuned({}, { logreg: false }),
   "spec.hyperparameters.lrate": tuned({}, { lrate: 0.5 }),

@@ -6,9 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# The paper's .5 and 64, made for millions of faces, spoil a pretrained base on some thousand pictures.
-ANGULAR_MARGIN = 0.2
-ANGULAR_SCALE = 16.0
 # The slope of a root is infinite at 0: where an embedding lies on a centre, or opposite.
 _SMALLEST_SQUARED_SINE = 1e-7
 
@@ -16,22 +13,20 @@ _SMALLEST_SQUARED_SINE = 1e-7
 class ArcFace(nn.Module):
     """A learnt direction, the centre, for each concept that is trained on."""
 
-    def __init__(self, embeddings_size: int, concepts: int) -> None:
+    def __init__(self, embeddings_size: int, concepts: int, margin: float, scale: float) -> None:
+        """`margin` in radians."""
         super().__init__()
+        self.margin, self.scale = margin, scale
         self.centres = nn.Parameter(torch.empty(concepts, embeddings_size))
         nn.init.normal_(self.centres, std=0.01)
 
     def forward(self, embeddings: Tensor, concepts: Tensor) -> Tensor:
         """The mean loss of embeddings [N, E] of length 1 that show `concepts` [N]."""
-        return arcface_loss(embeddings @ F.normalize(self.centres, dim=1).T, concepts)
+        cosines = embeddings @ F.normalize(self.centres, dim=1).T
+        return arcface_loss(cosines, concepts, self.margin, self.scale)
 
 
-def arcface_loss(
-    cosines: Tensor,
-    concepts: Tensor,
-    margin: float = ANGULAR_MARGIN,
-    scale: float = ANGULAR_SCALE,
-) -> Tensor:
+def arcface_loss(cosines: Tensor, concepts: Tensor, margin: float, scale: float) -> Tensor:
     """Mean cross-entropy over `scale` x cosine, with `margin` radians added to the angle to the item's own concept.
 
     `cosines` [N, C] to the centre of each concept, `concepts` [N]. Where the sum would pass half a turn its cosine

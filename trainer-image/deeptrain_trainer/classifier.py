@@ -104,7 +104,12 @@ class ClassifierLearner:
         images, targets = batch
         with self.device.autocast():
             logits = self.model(images)
-        return classification_loss(logits.float(), targets, self.run.hyperparameters.logreg)
+        return self._loss_of(logits.float(), targets)
+
+    def _loss_of(self, logits: Tensor, targets: Tensor) -> Tensor:
+        hyperparameters = self.run.hyperparameters
+        logreg, smoothing = hyperparameters.logreg, hyperparameters.label_smoothing
+        return classification_loss(logits, targets, logreg, smoothing)
 
     @torch.no_grad()
     def validate(self) -> Validation:
@@ -117,7 +122,7 @@ class ClassifierLearner:
             batch = torch.from_numpy(self.validation_pixels.batch(indices)).to(device)
             targets = torch.from_numpy(self.validation.truth[indices]).float().to(device)
             logits = self.model(to_planes(batch)).float()
-            loss += classification_loss(logits, targets, logreg).item() * len(indices)
+            loss += self._loss_of(logits, targets).item() * len(indices)
             scores.append(probabilities(logits, logreg).cpu().numpy())
         all_scores = np.concatenate(scores)
         if not np.isfinite(all_scores).all():

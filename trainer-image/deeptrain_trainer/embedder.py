@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .arcface import ANGULAR_SCALE, ArcFace
+from .arcface import ArcFace
 from .artifact import document
 from .augment import DRAWS, augment, to_planes
 from .baseweights import is_pretrained, load_base_into
@@ -29,10 +29,9 @@ from .pixels import Pixels, reserve_beside
 from .preprocess import Preprocess, open_session, preprocess_graph
 from .report import log
 from .retrieval import Numbers, Retrieval, Vectors, retrieve
-from .run import TrainRun
+from .run import Hyperparameters, TrainRun
 from .schedule import schedule_of
 
-EMBEDDINGS_SIZE = 256
 RECIPE = Recipe("AdamW", weight_decay=0.02)
 
 Batch = tuple[Tensor, Tensor]
@@ -46,10 +45,14 @@ class Embedder(BasedModel):
     `arcface` has a centre for each concept that is trained on; it is of use to the loss alone.
     """
 
-    def __init__(self, base: nn.Module, features: int, concepts: int) -> None:
+    def __init__(
+        self, base: nn.Module, features: int, concepts: int, hyperparameters: Hyperparameters
+    ) -> None:
         super().__init__(base)
-        self.projection = nn.Linear(features, EMBEDDINGS_SIZE, bias=False)
-        self.arcface = ArcFace(EMBEDDINGS_SIZE, concepts)
+        size = hyperparameters.embeddings_size
+        self.projection = nn.Linear(features, size, bias=False)
+        margin, scale = hyperparameters.angular_margin, hyperparameters.angular_scale
+        self.arcface = ArcFace(size, concepts, margin, scale)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """The dot product of two embeddings is their cosine similarity."""
@@ -75,7 +78,7 @@ def build_embedder(
     backbone = BACKBONES[backbone_name(run.template)]
     seed_initialisation(run.seed)
     base = backbone.build(run.hyperparameters.image_size)
-    model = Embedder(base, backbone.features, learnt_concepts)
+    model = Embedder(base, backbone.features, learnt_concepts, run.hyperparameters)
     model.base_loaded, _ = load_base_into(base, run.base, check_stop)
     model.settle_base(
         is_pretrained=is_pretrained(run.base),
@@ -145,7 +148,8 @@ class EmbedderLearner:
             raise FloatingPointError("embeddings are not finite")
         concepts = self.protocol.train.concepts[self.gallery]
         found = retrieve(queries, self.validation.concepts, gallery, concepts, self.run.concepts)
-        loss = centroid_loss(queries, self.validation.concepts, gallery, concepts)
+        scale = self.run.hyperparameters.angular_scale
+        loss = centroid_loss(queries, self.validation.concepts, gallery, concepts, scale)
         return Validation(found.values, loss)
 
     def export(self) -> dict[str, bytes]:
@@ -156,7 +160,7 @@ class EmbedderLearner:
         graph = with_metadata(
             pixels_graph(_Servable(self.model), size, ["embedding"]),
             concepts=json.dumps(self._learnt_names(), ensure_ascii=False),
-            embeddings_size=str(EMBEDDINGS_SIZE),
+            embeddings_size=str(run.hyperparameters.embeddings_size),
             similarity="cosine",
         )
         _, queries = self.protocol.final_split
@@ -284,9 +288,13 @@ def parity(
 
 
 def centroid_loss(
-    queries: Vectors, query_concepts: Numbers, gallery: Vectors, gallery_concepts: Numbers
+    queries: Vectors,
+    query_concepts: Numbers,
+    gallery: Vectors,
+    gallery_concepts: Numbers,
+    scale: float,
 ) -> float:
-    """Mean cross-entropy of queries over the cosines to their gallery's mean of each concept (Snell et al. 2017).
+    """Mean cross-entropy of queries over `scale` x the cosines to their gallery's mean of each concept (Snell et al. 2017).
 
     The loss of a validation whose concepts have no learnt centre. Queries whose concept the gallery lacks do not count.
     """
@@ -298,7 +306,7 @@ def centroid_loss(
     centres = F.normalize(torch.from_numpy(means), dim=1)
     cosines = torch.from_numpy(queries[counted]) @ centres.T
     targets = torch.from_numpy(np.searchsorted(known, query_concepts[counted]))
-    return F.cross_entropy(ANGULAR_SCALE * cosines, targets).item()
+    return F.cross_entropy(scale * cosines, targets).item()
 
 
 def worse_than_base(recall: float, baseline: float) -> list[str]:

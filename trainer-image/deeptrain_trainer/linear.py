@@ -103,8 +103,12 @@ class LinearLearner:
     def loss(self, batch: Batch) -> Tensor:
         """Of a batch of embeddings."""
         embeddings, targets = batch
-        logits = self.model(embeddings)
-        return classification_loss(logits, targets, self.run.hyperparameters.logreg)
+        return self._loss_of(self.model(embeddings), targets)
+
+    def _loss_of(self, logits: Tensor, targets: Tensor) -> Tensor:
+        hyperparameters = self.run.hyperparameters
+        logreg, smoothing = hyperparameters.logreg, hyperparameters.label_smoothing
+        return classification_loss(logits, targets, logreg, smoothing)
 
     @torch.no_grad()
     def validate(self) -> Validation:
@@ -113,7 +117,7 @@ class LinearLearner:
         embeddings = self.embeddings.vectors[rows_of(self.validation.items)]
         logits = self.model(torch.from_numpy(embeddings).to(device))
         targets = torch.from_numpy(self.validation.truth).to(device).float()
-        loss = classification_loss(logits, targets, logreg).item()
+        loss = self._loss_of(logits, targets).item()
         scores = probabilities(logits, logreg).cpu().numpy()
         if not np.isfinite(scores).all():
             raise FloatingPointError("scores are not finite")

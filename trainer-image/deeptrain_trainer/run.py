@@ -18,7 +18,8 @@ class Hyperparameters:
     `weight_decay` is None where it is the template's.
 
     Those that a type of template does not have are absent in its run files and read by nothing: here they keep a
-    neutral value.
+    neutral value. Those that are alike for all templates are absent where nothing else is given; api/resolve.ts has the
+    same values.
     """
 
     batch_size: int
@@ -30,11 +31,17 @@ class Hyperparameters:
     init_epochs: int = 1
     step_epochs: int = 1
     lrate_schedule: Literal["step", "cosine"] = "step"
+    lrate_decay: float = 0.3
     logreg: bool = True
+    label_smoothing: float = 0.0
     num_items_per_epoch: int = 0
     test_freq: int = 1
     early_stop_epochs: int = 0
     use_perclass_regression: bool = False
+    embeddings_size: int = 256
+    # The paper's 0.5 and 64, made for millions of faces, spoil a pretrained base on some thousand pictures.
+    angular_margin: float = 0.2
+    angular_scale: float = 16.0
     weight_decay: float | None = None
 
 

@@ -7,7 +7,6 @@ from typing import Literal
 
 from .run import Hyperparameters
 
-LRATE_DECAY = 0.3
 MOST_WARMUP_STEPS = 500
 WARMUP_SHARE = 0.05
 
@@ -24,6 +23,8 @@ class Schedule:
     test_freq: int
     # Epochs without a rise on the validation split after which the training ends; 0: it goes on to the last.
     early_stop_epochs: int = 0
+    # What the rate is multiplied by at each drop.
+    lrate_decay: float = 0.3
     # `step`: drops after init_epochs and then every step_epochs. `cosine`: half a wave down to 0, by the step.
     shape: Literal["step", "cosine"] = "step"
 
@@ -48,7 +49,9 @@ class Schedule:
         warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
         if self.shape == "cosine":
             return float(self.lrate * warmup * 0.5 * (1 + cos(pi * step / self.steps)))
-        return float(self.lrate * warmup * LRATE_DECAY ** self.drops(step // self.steps_per_epoch))
+        return float(
+            self.lrate * warmup * self.lrate_decay ** self.drops(step // self.steps_per_epoch)
+        )
 
     def evaluates_after(self, finished: int) -> bool:
         """Whether the validation split is evaluated when so many epochs are finished."""
@@ -81,5 +84,6 @@ def schedule_of(hyperparameters: Hyperparameters, training_items: int) -> Schedu
         step_epochs=hyperparameters.step_epochs,
         test_freq=hyperparameters.test_freq,
         early_stop_epochs=hyperparameters.early_stop_epochs,
+        lrate_decay=hyperparameters.lrate_decay,
         shape=hyperparameters.lrate_schedule,
     )

@@ -29,7 +29,9 @@ def test_without_a_margin_it_is_softmax_over_cosines() -> None:
 def test_a_larger_angle_to_the_own_concept_always_costs_more() -> None:
     own = torch.linspace(0, pi, 200).cos()
     losses = [
-        arcface_loss(torch.stack([c, torch.tensor(0.0)])[None], torch.tensor([0]), margin=0.5)
+        arcface_loss(
+            torch.stack([c, torch.tensor(0.0)])[None], torch.tensor([0]), margin=0.5, scale=16
+        )
         for c in own
     ]
     assert all(later > earlier for earlier, later in pairwise(losses))
@@ -38,13 +40,13 @@ def test_a_larger_angle_to_the_own_concept_always_costs_more() -> None:
 @pytest.mark.parametrize("cosine", [1.0, -1.0, 0.0])
 def test_its_gradient_is_finite_on_a_centre_and_opposite(cosine: float) -> None:
     cosines = torch.tensor([[cosine, 0.5]], requires_grad=True)
-    arcface_loss(cosines, torch.tensor([0])).backward()
+    arcface_loss(cosines, torch.tensor([0]), margin=0.2, scale=16).backward()
     assert cosines.grad is not None and cosines.grad.isfinite().all()
 
 
 def test_the_length_of_a_centre_means_nothing() -> None:
     torch.manual_seed(0)
-    head = ArcFace(8, 3)
+    head = ArcFace(8, 3, margin=0.2, scale=16)
     embeddings = F.normalize(torch.randn(4, 8), dim=1)
     concepts = torch.tensor([0, 1, 2, 0])
     before = head(embeddings, concepts)
@@ -55,7 +57,7 @@ def test_the_length_of_a_centre_means_nothing() -> None:
 
 def test_learning_turns_centres_to_their_items() -> None:
     torch.manual_seed(0)
-    head = ArcFace(4, 3)
+    head = ArcFace(4, 3, margin=0.2, scale=16)
     concepts = torch.arange(3)
     embeddings = torch.eye(4)[:3]
     optimizer = torch.optim.AdamW(head.parameters(), lr=0.01)

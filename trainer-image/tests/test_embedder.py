@@ -321,6 +321,36 @@ def test_stopped_at_any_look_and_resumed_it_ends_with_the_same_bits(
             assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
+def test_embeddings_size_is_the_length_of_what_is_served(
+    dataset: dict[str, str], tmp_path: Path
+) -> None:
+    run = typed(embedder_run(dataset, tmp_path, CONCEPTS, embeddings_size=24, num_epochs=1))
+    train(run, Recorder(), lambda: None)
+    graph = (tmp_path / "artifact" / "model.onnx").read_bytes()
+    metadata = {entry.key: entry.value for entry in onnx.load_from_string(graph).metadata_props}
+    assert metadata["embeddings_size"] == "24"
+    size = run.hyperparameters.image_size
+    assert exported_embedder(graph, 1)(np.zeros((2, size, size, 3), np.uint8)).shape == (2, 24)
+
+
+@pytest.mark.parametrize(("margin", "scale"), [(0.0, 16.0), (0.5, 16.0), (0.2, 64.0)])
+def test_angular_margin_and_scale_are_those_of_the_loss(
+    dataset: dict[str, str], tmp_path: Path, margin: float, scale: float
+) -> None:
+    written = {"angular_margin": margin, "angular_scale": scale}
+    training = prepared(typed(embedder_run(dataset, tmp_path, CONCEPTS, **written)))
+    training.model.eval()
+    images, concepts = training.learner.load_batch(0)
+    centres = F.normalize(training.model.state_dict()["arcface.centres"], dim=1)
+    with torch.no_grad():
+        with training.device.autocast():
+            embeddings = training.model(images)
+        angles = (embeddings @ centres.T).clamp(-1, 1).acos()
+        angles += margin * F.one_hot(concepts, len(centres))
+        expected = F.cross_entropy(scale * angles.cos(), concepts).item()
+        assert training.learner.loss((images, concepts)).item() == pytest.approx(expected, rel=1e-3)
+
+
 def test_weight_decay_and_the_schedule_are_those_that_are_written(
     dataset: dict[str, str], tmp_path: Path
 ) -> None:
@@ -347,9 +377,9 @@ def test_the_loss_of_a_validation_falls_as_concepts_come_apart() -> None:
         return np.array([[1, 0], [np.cos(angle), np.sin(angle)]], np.float32)
 
     concepts = np.array([0, 1])
-    losses = [centroid_loss(turned(a), concepts, turned(a), concepts) for a in (0.1, 0.5, 1.5)]
+    losses = [centroid_loss(turned(a), concepts, turned(a), concepts, 16) for a in (0.1, 0.5, 1.5)]
     assert losses == sorted(losses, reverse=True) and losses[0] < np.log(2)
-    assert centroid_loss(turned(1), np.array([2, 2]), turned(1), concepts) == 0
+    assert centroid_loss(turned(1), np.array([2, 2]), turned(1), concepts, 16) == 0
 
 
 def test_embeddings_that_are_not_finite_have_no_metrics(

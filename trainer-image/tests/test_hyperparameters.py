@@ -1,6 +1,11 @@
 """Every hyperparameter changes what it says that it changes."""
 
+import json
+import re
 from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +14,7 @@ from conftest import Recorder
 from test_models import LITE0
 
 from deeptrain_trainer import classifier, engine
+from deeptrain_trainer import run as run_module
 from deeptrain_trainer.engine import Training, run_training, train_step
 from deeptrain_trainer.learner import Validation
 
@@ -107,6 +113,18 @@ def test_lrate_schedule_cosine_is_the_rate_that_is_trained_with(prepared: Prepar
     assert {group["lr"] for group in t.optimizer.param_groups} == {t.schedule.lrate_at(3)}
 
 
+@pytest.mark.parametrize(("decay", "want"), [(0.1, [0.01, 0.001, 1e-4]), (1, [0.01] * 3)])
+def test_lrate_decay_is_what_the_rate_is_multiplied_by_at_each_drop(
+    prepared: Prepared, decay: float, want: list[float]
+) -> None:
+    t = prepared(
+        num_epochs=3, init_epochs=1, step_epochs=1, lrate=0.01, batch_size=48, lrate_decay=decay
+    )
+    run_training(t)
+    assert isinstance(t.reporter, Recorder)
+    assert [event["lrate"] for event in t.reporter.of("epoch")] == pytest.approx(want)
+
+
 @pytest.mark.parametrize("lrate", [0.01, 0.02])
 def test_lrate_is_what_a_step_is_made_with(prepared: Prepared, lrate: float) -> None:
     t = prepared(lrate=lrate)
@@ -119,6 +137,45 @@ def test_logreg_scores_concepts_one_by_one(prepared: Prepared) -> None:
     # Both begin undecided: log(3/2) + 2 log(3/2) - ... for sigmoids at the prior 1/3, log 3 for softmax.
     assert one_step(logreg) == pytest.approx(np.log(3) + 2 * np.log(1.5), abs=0.3)
     assert one_step(softmax) == pytest.approx(np.log(3), abs=0.3)
+
+
+def test_label_smoothing_spreads_the_truth_over_all_concepts(prepared: Prepared) -> None:
+    t, plain = prepared(logreg=False, label_smoothing=0.3), prepared(logreg=False)
+    for training in (t, plain):
+        training.model.eval()
+        with torch.no_grad():  # undecided logits would hide the difference
+            training.model.get_parameter("head.weight").mul_(100)
+    images, targets = t.learner.load_batch(0)
+    shares = t.model(images).log_softmax(1)
+    spread = 0.7 * targets + 0.1  # of three concepts
+    expected = -(spread * shares).sum(1).mean()
+    assert t.learner.loss((images, targets)).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert plain.learner.loss((images, targets)).item() != pytest.approx(expected.item(), rel=1e-3)
+    # The loss that is watched for divergence is the one that is trained with.
+    assert t.learner.validate().loss != pytest.approx(plain.learner.validate().loss, rel=1e-3)
+
+
+def test_what_a_run_file_leaves_out_has_the_default_that_its_schema_names() -> None:
+    schema = json.loads((Path(run_module.__file__).parent / "schema" / "run.json").read_text())
+    said = {
+        name: float(absent[1])
+        for name, about in _hyperparameters_of(schema).items()
+        if (absent := re.search(r"Absent: ([\d.]+)\.$", about.get("description", "")))
+    }
+    assert len(said) == 6
+    defaults = {field.name: field.default for field in fields(run_module.Hyperparameters)}
+    assert said == {name: defaults[name] for name in said}
+
+
+def _hyperparameters_of(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Those of a training, from the schema of run files."""
+    trained = next(
+        one["properties"]
+        for one in schema["oneOf"]
+        if one["properties"]["task"].get("const") == "train"
+    )
+    found: dict[str, dict[str, Any]] = trained["hyperparameters"]["properties"]
+    return found
 
 
 def test_num_epochs_and_num_items_per_epoch_are_kept_exactly(

@@ -28,3 +28,9 @@ def test_softmax_takes_the_one_concept() -> None:
     targets = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
     expected = -(LOGITS.softmax(1)[0, 2].log() + LOGITS.softmax(1)[1, 1].log()) / 2
     assert torch.allclose(classification_loss(LOGITS, targets, False), expected)
+
+
+def test_smoothing_spreads_a_share_of_the_truth() -> None:
+    targets = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    expected = -((0.8 * targets + 0.2 / 3) * LOGITS.log_softmax(1)).sum() / 2
+    assert torch.allclose(classification_loss(LOGITS, targets, False, 0.2), expected)

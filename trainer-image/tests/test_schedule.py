@@ -88,16 +88,23 @@ def test_evaluation_is_at_each_test_freq_th_epoch_and_the_last(
 
 @given(
     lrate_schedule=st.sampled_from(["step", "cosine"]),
+    lrate_decay=st.floats(0.01, 1),
     init_epochs=st.integers(1, 20),
     step_epochs=st.integers(1, 20),
     num_epochs=st.integers(1, 40),
     lrate=st.floats(1e-6, 10),
 )
 def test_after_warmup_the_rate_never_rises(
-    lrate_schedule: str, init_epochs: int, step_epochs: int, num_epochs: int, lrate: float
+    lrate_schedule: str,
+    lrate_decay: float,
+    init_epochs: int,
+    step_epochs: int,
+    num_epochs: int,
+    lrate: float,
 ) -> None:
     chosen = hyperparameters(
         lrate_schedule=lrate_schedule,
+        lrate_decay=lrate_decay,
         init_epochs=init_epochs,
         step_epochs=step_epochs,
         num_epochs=num_epochs,
