@@ -3,7 +3,7 @@
 import { z } from "zod";
 
 /** Of a classifier whose concepts exclude one another (`logreg: false`) or overlap (`logreg: true`). */
-const classification = [
+export const classification = [
   "top1",
   "top5",
   "macro_f1",
@@ -14,7 +14,7 @@ const classification = [
 ] as const;
 
 /** Of a detector; the areas are COCO's. */
-const detection = [
+export const detection = [
   "map",
   "map50",
   "map75",
@@ -26,7 +26,7 @@ const detection = [
 ] as const;
 
 /** Of an embedder, beside what its base reached before the training. */
-const retrieval = [
+export const retrieval = [
   "recall_at_1",
   "recall_at_5",
   "recall_at_10",
@@ -36,7 +36,7 @@ const retrieval = [
 ] as const;
 
 /** Of a classifier on videos: the same, for each video instead of each frame. */
-const video = [
+export const video = [
   "video_top1",
   "video_top5",
   "video_macro_f1",

@@ -86,20 +86,40 @@ const explained = (
 const failedBy = (failure: Failure): Conclusion => ({
   is: "failed",
   failure,
-  cure: cureOf(failure.reason),
+  cure: cureOf(failure),
 });
+
+const again = `set the annotation ${annotation.retry} to a new value to try again`;
+const inputCure = "correct the data or spec.hyperparameters";
 
 const cures: Partial<Record<Reason, string>> = {
   OutOfMemory: "raise spec.resources.memory or lower spec.hyperparameters.batch_size",
   DeadlineExceeded: "raise spec.activeDeadlineSeconds",
   Diverged: "lower the learning rate in spec.hyperparameters",
-  BaseUnavailable: `correct spec.base, or set the annotation ${annotation.retry} to a new value to try again`,
-  InputInvalid: "correct the data or spec.hyperparameters",
+  BaseUnavailable: `correct spec.base, or ${again}`,
+  BaseIncompatible:
+    "name another base in spec.base, or the template of its architecture in spec.template",
+  BatchLargerThanData: "lower spec.hyperparameters.batch_size, or add training items to the data",
+  BatchNotDivisible:
+    "make spec.hyperparameters.batch_size a multiple of gpus x nodes of spec.resources",
+  ConceptUnknown: "name concepts in spec.concepts that the data have",
+  ConceptsOverlap:
+    "name concepts in spec.concepts that exclude one another, or correct the labels of the data",
+  NoBoxes:
+    "name a Dataset with boxes in spec.datasetRef.name, or a visual-classifier in spec.template",
+  NoPositives:
+    "add training items of that concept to the data, or name the other concepts in spec.concepts",
+  SingleConcept: "name more concepts in spec.concepts, or add items of others to the data",
+  InputInvalid: inputCure,
+  ParityFailed:
+    "lower the learning rate in spec.hyperparameters, or choose another architecture in spec.template",
+  ArtifactMissing: again,
   DiskFull: `make room in the store, then set the annotation ${annotation.retry} to a new value`,
 };
 
-const cureOf = (reason: Reason): string =>
-  cures[reason] ?? `set the annotation ${annotation.retry} to a new value to try again`;
+/** What would fail again is not worth another try. */
+const cureOf = ({ reason, retry }: Failure): string =>
+  cures[reason] ?? (retry === "never" ? inputCure : again);
 
 /** Nothing was published yet, so there is nothing to inspect. */
 export const preparationLost: Conclusion = failedBy({

@@ -31,6 +31,11 @@ const named = (count: number, train = 20): DatasetReport =>
 describe("data that cannot train a template", () => {
   const perClass = { use_perclass_regression: true };
   const emptyTrain = withBoxes(report());
+  const background = { ...report(), items: { train: 9000, validation: 900, test: 900 } };
+  const twice = (split: "train" | "validation" | "test") => ({
+    ...report(),
+    items: { ...report().items, [split]: report().items[split] - 1 },
+  });
   const noTrainBoxes = { ...emptyTrain, boxes: { ...emptyTrain.boxes, train: 0 } } as DatasetReport;
 
   test.each<[string, ReturnType<typeof asking>, DatasetReport, string, RegExp]>([
@@ -47,21 +52,70 @@ describe("data that cannot train a template", () => {
       asking(ssdlite),
       withBoxes(report("a", { cat: 900, dog: 0 })),
       "NoPositives",
-      /dog/,
+      /^spec\.datasetRef\.name: .*photos shows dog; .*other concepts in spec\.concepts$/,
+    ],
+    [
+      "a chosen concept without training items",
+      asking(resnet, {}, { concepts: ["cat", "dog"] }),
+      report("a", { cat: 900, cow: 900, dog: 0 }),
+      "NoPositives",
+      /^spec\.concepts: .*photos shows dog; .*leave it out$/,
+    ],
+    [
+      "nothing to train on",
+      asking(resnet),
+      { ...report(), items: { train: 0, validation: 80, test: 80 } },
+      "NoData",
+      /^spec\.datasetRef\.name: .*photos has no training items; .*spec\.splits\.ratios/,
     ],
     [
       "an embedder of one concept",
       asking(arcface),
       report("a", { cat: 900 }),
       "SingleConcept",
-      /embedder/,
+      /^spec\.datasetRef\.name: an embedder .*only cat; add items of other concepts to .*photos$/,
+    ],
+    [
+      "an embedder of one of several concepts",
+      asking(arcface, {}, { concepts: ["dog"] }),
+      report(),
+      "SingleConcept",
+      /^spec\.concepts: an embedder .*only dog; name others, too$/,
     ],
     [
       "softmax of one concept on a head",
       asking(linear, { logreg: false }),
       report("a", { cat: 900 }),
       "SingleConcept",
-      /logreg/,
+      /^spec\.hyperparameters\.logreg: .*only cat; set it to true, or add items of .*photos$/,
+    ],
+    [
+      "softmax of one of several concepts",
+      asking(resnet, { logreg: false }, { concepts: ["dog"] }),
+      report(),
+      "SingleConcept",
+      /^spec\.hyperparameters\.logreg: .*only dog; set it to true, or name others in spec\.concepts$/,
+    ],
+    [
+      "softmax of items that show several concepts",
+      asking(resnet, { logreg: false }),
+      twice("train"),
+      "ConceptsOverlap",
+      /^spec\.hyperparameters\.logreg: .*some train items of .*photos show several; set it to true/,
+    ],
+    [
+      "the same on a head, in the test split alone",
+      asking(linear, { logreg: false }, { concepts: ["cat", "dog"] }),
+      twice("test"),
+      "ConceptsOverlap",
+      /^spec\.hyperparameters\.logreg: .*some test items/,
+    ],
+    [
+      "an embedder of items that show several concepts",
+      asking(arcface),
+      twice("validation"),
+      "ConceptsOverlap",
+      /^spec\.concepts: .*some validation items of .*photos show several; name concepts that exclude/,
     ],
     [
       "regressors for each of too many concepts, 9 anchors",
@@ -105,6 +159,16 @@ describe("data that cannot train a template", () => {
       "BatchLargerThanData",
       /batch_size: 64.*40/,
     ],
+    ...[
+      asking(arcface, { batch_size: 1024 }),
+      asking(resnet, { batch_size: 1024, logreg: false }),
+    ].map((asked): [string, ReturnType<typeof asking>, DatasetReport, string, RegExp] => [
+      `fewer items of its concepts than a batch beside pictures of none: ${asked.spec.template}`,
+      asked,
+      { ...background, concepts: report("a", { cat: 500, dog: 500 }).concepts },
+      "BatchLargerThanData",
+      /^spec\.hyperparameters\.batch_size: 1024 is more than the 1000 training items/,
+    ]),
   ])("%s", (_, asked, data, reason, message) => {
     const { status, effects } = planned({ model: asked, dataset: readyDataset(data) });
     expect(effects).toEqual([]);
@@ -119,9 +183,30 @@ describe("data that cannot train a template", () => {
     ["a detector of one concept", asking(ssdlite), withBoxes(report("a", { cat: 900 }))],
     ["a head on fewer items than a batch", asking(linear), report("a", { cat: 20, dog: 20 })],
     ["a classifier on boxes", asking(resnet), withBoxes(report())],
+    ["concepts that overlap", asking(resnet), twice("train")],
+    [
+      "softmax of the concepts of data with others, none of which overlap",
+      asking(resnet, { logreg: false }, { concepts: ["cat", "dog"] }),
+      { ...report("a", { cat: 600, cow: 1200, dog: 600 }), items: report().items },
+    ],
   ])("%s: it is trained", (_, asked, data) => {
     const { effects } = planned({ model: asked, dataset: readyDataset(data) });
     expect(effects).toMatchObject([{ verb: "create" }]);
+  });
+});
+
+describe("pictures of none of the concepts", () => {
+  const data = withBoxes({ ...report(), items: { train: 9600, validation: 160, test: 160 } });
+  const small = { batch_size: 100, num_epochs: 2 };
+
+  test.each<[string, ReturnType<typeof asking>, number]>([
+    ["softmax leaves them out", asking(resnet, { ...small, logreg: false }), 12],
+    ["an embedder leaves them out", asking(arcface, small), 12],
+    ["logistic regression learns from them", asking(resnet, small), 96],
+    ["a detector learns from them", asking(ssdlite, small), 96],
+  ])("%s", (_, asked, stepsPerEpoch) => {
+    const { status } = planned({ model: asked, dataset: readyDataset(data) });
+    expect(status.resolved).toMatchObject({ stepsPerEpoch, totalSteps: 2 * stepsPerEpoch });
   });
 });
 

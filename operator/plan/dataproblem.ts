@@ -1,9 +1,11 @@
 // What can be said of data before any Job: what makes them useless for a spec, and what may make the model worse.
 
-import type { DatasetReport } from "../../api/dataset.ts";
+import type { DatasetReport, SplitCounts } from "../../api/dataset.ts";
 import type { DeepModel } from "../../api/deepmodel.ts";
 import type { ResolvedHyperparameters } from "../../api/resolve.ts";
 import type { TemplateRevision } from "../../api/template.ts";
+import { listed } from "./display.ts";
+import { gateWarnings } from "./gatewarning.ts";
 import { processesOf } from "./placement.ts";
 import type { Problem } from "./specproblem.ts";
 import type { ResolvedSpec } from "./wantedinputs.ts";
@@ -14,16 +16,23 @@ export const isExclusive = (
   { effective }: Pick<ResolvedHyperparameters, "effective">,
 ): boolean => type === "visual-embedder" || effective.logreg === false;
 
-/** Softmax leaves items of other concepts out; logistic regression and detectors keep them as negatives. */
+/** Of the chosen concepts, or of all. An item counts for each one that it shows. */
+const itemsOfConcepts = (
+  { concepts }: DatasetReport,
+  chosen: readonly string[] | undefined,
+  split: keyof SplitCounts,
+): number => {
+  const names = chosen && new Set(chosen);
+  const counted = names === undefined ? concepts : concepts.filter(({ name }) => names.has(name));
+  return counted.reduce((sum, counts) => sum + counts[split], 0);
+};
+
+/** Softmax leaves out items of none of the concepts; logistic regression and detectors keep them as negatives. */
 export const trainItems = (
   data: DatasetReport,
   chosen: readonly string[] | undefined,
   isExclusive: boolean,
-): number => {
-  if (chosen === undefined || !isExclusive) return data.items.train;
-  const names = new Set(chosen);
-  return data.concepts.reduce((sum, { name, train }) => sum + (names.has(name) ? train : 0), 0);
-};
+): number => (isExclusive ? itemsOfConcepts(data, chosen, "train") : data.items.train);
 
 /** What makes the resources useless for the batch. */
 const batchProblem = (
@@ -66,18 +75,25 @@ export const dataProblem = (
     };
   }
   if (chosen.length === 0 || data.items.train === 0) {
-    return { reason: "NoData", message: `Dataset ${spec.datasetRef.name} has no training items` };
+    return {
+      reason: "NoData",
+      message: `spec.datasetRef.name: Dataset ${spec.datasetRef.name} has no training items; add some, divide it anew with spec.splits.ratios of the Dataset, or name another one`,
+    };
   }
-  if (isExclusive(template, hyperparameters) && chosen.length < 2) {
-    return singleConcept(template, chosen[0]);
-  }
+  const notExclusive = isExclusive(template, hyperparameters)
+    ? (singleConcept(spec, template, data) ?? overlap(spec, template, data))
+    : undefined;
+  if (notExclusive !== undefined) return notExclusive;
   const boxes = template.type === "visual-detector" ? noBoxes(spec, data) : undefined;
   if (boxes !== undefined) return boxes;
   const empty = chosen.filter((name) => known.get(name)?.train === 0);
   if (empty.length > 0) {
     return {
       reason: "NoPositives",
-      message: `no training item of Dataset ${spec.datasetRef.name} has the concept ${listed(empty)}; add items, or leave it out of spec.concepts`,
+      message:
+        spec.concepts === undefined
+          ? `spec.datasetRef.name: no training item of Dataset ${spec.datasetRef.name} shows ${listed(empty)}; add items that do, or name the other concepts in spec.concepts`
+          : `spec.concepts: no training item of Dataset ${spec.datasetRef.name} shows ${listed(empty)}; add items that do, or leave it out`,
     };
   }
   const items = trainItems(data, spec.concepts, isExclusive(template, hyperparameters));
@@ -93,13 +109,47 @@ export const dataProblem = (
     : undefined;
 };
 
-const singleConcept = ({ type }: TemplateRevision, only: string | undefined): Problem => ({
-  reason: "SingleConcept",
-  message:
-    type === "visual-embedder"
-      ? `spec.datasetRef.name: an embedder learns what tells concepts apart, and there is only ${only}; add items of other concepts`
-      : `spec.hyperparameters.logreg: false needs two concepts or more, and there is only ${only}; set logreg to true, or add concepts`,
-});
+const singleConcept = (
+  { concepts, datasetRef }: DeepModel["spec"],
+  { type }: TemplateRevision,
+  data: DatasetReport,
+): Problem | undefined => {
+  const found = data.concepts.map(({ name }) => name);
+  const [only, ...others] = concepts ?? found;
+  if (others.length > 0) return undefined;
+  const isChosen = found.length > 1;
+  const field = isChosen ? "spec.concepts" : "spec.datasetRef.name";
+  const more = isChosen
+    ? "name others, too"
+    : `add items of other concepts to Dataset ${datasetRef.name}`;
+  return {
+    reason: "SingleConcept",
+    message:
+      type === "visual-embedder"
+        ? `${field}: an embedder learns what tells concepts apart, and there is only ${only}; ${more}`
+        : `spec.hyperparameters.logreg: false needs two concepts or more, and there is only ${only}; set it to true, or ${isChosen ? "name others in spec.concepts" : more}`,
+  };
+};
+
+const splits = ["train", "validation", "test"] as const;
+
+/** Sure where the concepts' items are more than all items. Where only some items show several, the training finds them. */
+const overlap = (
+  { concepts, datasetRef }: DeepModel["spec"],
+  { type }: TemplateRevision,
+  data: DatasetReport,
+): Problem | undefined => {
+  const split = splits.find((each) => itemsOfConcepts(data, concepts, each) > data.items[each]);
+  if (split === undefined) return undefined;
+  const some = `some ${split} items of Dataset ${datasetRef.name} show several`;
+  return {
+    reason: "ConceptsOverlap",
+    message:
+      type === "visual-embedder"
+        ? `spec.concepts: an embedder needs items that show one concept each, but ${some}; name concepts that exclude one another`
+        : `spec.hyperparameters.logreg: false needs exactly one concept for each item, but ${some}; set it to true, or name concepts in spec.concepts that exclude one another`,
+  };
+};
 
 const noBoxes = (
   { datasetRef, template }: DeepModel["spec"],
@@ -125,11 +175,6 @@ const tooManyRegressors = (
         reason: "HyperparameterInvalid",
         message: `spec.hyperparameters.use_perclass_regression: ${anchorsPerCell} anchors x 4 x ${concepts} concepts is more than ${MOST_REGRESSORS}; set it to false, or name at most ${Math.floor(MOST_REGRESSORS / (4 * anchorsPerCell))} concepts in spec.concepts`,
       };
-
-const listed = (names: readonly string[]): string =>
-  names.length <= 5
-    ? names.join(", ")
-    : `${names.slice(0, 5).join(", ")} and ${names.length - 5} more`;
 
 const ADVISED_ITEMS = 1000;
 /** Of a head alone. */
@@ -172,9 +217,7 @@ export const dataWarning = (
 ): Problem | undefined => {
   const { effective } = hyperparameters;
   if (data === undefined) return undefined;
-  const warnings: Problem[] = [];
-  const blind = gateOnNothing(spec, data);
-  if (blind !== undefined) warnings.push(blind);
+  const warnings = gateWarnings(spec, data, template, hyperparameters);
   const lonely = learnsBoxes(template) ? undefined : withoutNegatives(spec.concepts, data);
   if (lonely !== undefined) warnings.push(lonely);
   const items = trainItems(data, spec.concepts, isExclusive(template, hyperparameters));
@@ -191,24 +234,6 @@ export const dataWarning = (
   }
   const [first] = warnings;
   return first && { ...first, message: warnings.map(({ message }) => message).join("; ") };
-};
-
-/** Said at once: only what is gated when a training begins is sure to be recorded. */
-const gateOnNothing = (
-  { gates, concepts, datasetRef }: DeepModel["spec"],
-  data: DatasetReport,
-): Problem | undefined => {
-  const chosen = concepts ?? data.concepts.map(({ name }) => name);
-  const index = (gates ?? []).findIndex(
-    ({ concept }) => concept !== undefined && !chosen.includes(concept),
-  );
-  const concept = gates?.[index]?.concept;
-  return concept === undefined
-    ? undefined
-    : {
-        reason: "ConceptUnknown",
-        message: `spec.gates[${index}].concept: Dataset ${datasetRef.name} has no concept ${concept}, so no version can meet the gate; name one of ${listed(chosen)}`,
-      };
 };
 
 /**

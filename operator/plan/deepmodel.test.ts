@@ -372,11 +372,11 @@ describe("the data", () => {
   });
 
   test.each([
-    ["NoPositives", report("a", { cat: 900, dog: 0 }), {}],
-    ["BatchLargerThanData", report("a", { cat: 20, dog: 20 }), {}],
-    ["ConceptUnknown", report(), { concepts: ["bird", "cat"] }],
-    ["SingleConcept", report(), { concepts: ["cat"] }],
-  ] as const)("%s before any Job", (reason, data, spec) => {
+    ["NoPositives", report("a", { cat: 900, dog: 0 }), {}, "concepts"],
+    ["BatchLargerThanData", report("a", { cat: 20, dog: 20 }), {}, "hyperparameters.batch_size"],
+    ["ConceptUnknown", report(), { concepts: ["bird", "cat"] }, "concepts"],
+    ["SingleConcept", report(), { concepts: ["cat"] }, "hyperparameters.logreg"],
+  ] as const)("%s before any Job", (reason, data, spec, field) => {
     const plan = planned(
       world({
         dataset: readyDataset(data),
@@ -387,7 +387,7 @@ describe("the data", () => {
     );
     expect(plan.effects).toEqual([]);
     expect(shown(plan.status.conditions, "Ready")).toBe(`False ${reason}`);
-    expect(condition(plan.status, "Ready")?.message).toMatch(/photos|spec\./);
+    expect(condition(plan.status, "Ready")?.message.split(": ")[0]).toBe(`spec.${field}`);
   });
 
   const counted = (items: DatasetReport["items"], concepts: DatasetReport["concepts"]) =>

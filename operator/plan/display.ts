@@ -1,4 +1,4 @@
-// Numbers as the columns of `kubectl get` show them.
+// Numbers as the columns of `kubectl get` show them, and names as messages do.
 
 import type { Progress } from "../../api/deepmodel.ts";
 import { type MetricName, type MetricValues, metricNames } from "../../api/metrics.ts";
@@ -55,3 +55,9 @@ export const metricText = (values: MetricValues | undefined): string | undefined
 
 /** Digits after the point that a metric needs to be told from the bound it is compared with. */
 export const plain = (value: number): string => String(Number(value.toPrecision(6)));
+
+/** The first five, and how many more there are. */
+export const listed = (names: readonly string[]): string =>
+  names.length <= 5
+    ? names.join(", ")
+    : `${names.slice(0, 5).join(", ")} and ${names.length - 5} more`;

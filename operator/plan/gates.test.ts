@@ -1,7 +1,9 @@
 import { describe, expect, test } from "vitest";
 import type { Gate } from "../../api/gate.ts";
+import { metricNames } from "../../api/metrics.ts";
 import { RunFile } from "../../api/run.ts";
 import { attemptInputs } from "./attempt.ts";
+import { MESSAGE_MAX_CHARS } from "./conditions.ts";
 import { gatedConcepts, gatedStatus, gateProblem } from "./gates.ts";
 import { trained } from "./testing/deepmodelstates.ts";
 import { model, settings, version } from "./testing/gen.ts";
@@ -59,6 +61,49 @@ describe("a gate on one concept", () => {
     const unmeasured: Gate = { metric: "roc_auc", concept: "dog", min: 0 };
     expect(gateProblem([unmeasured], asked)).toMatch(/roc_auc of dog was not measured/);
     expect(gateProblem([{ ...unmeasured, metric: "f1" }], asked)).toMatch(/f1 .* not known here/);
+  });
+});
+
+describe("a gate on what was not measured", () => {
+  const unmeasured = (gate: Gate, status: object) => gateProblem([gate], recorded(status));
+  const values = { top1: 0.9, macro_f1: 0.8 };
+  const metrics = { split: "test", values, items: 160 };
+
+  test("names what was", () => {
+    const gate: Gate = { metric: "log_loss", max: 1 };
+    expect(unmeasured(gate, { metrics })).toBe(
+      "spec.gates[0]: log_loss was not measured for this model; name one that was (top1, macro_f1), or remove the gate",
+    );
+    expect(unmeasured(gate, { metrics: { ...metrics, values: {} } })).toBe(
+      "spec.gates[0]: log_loss was not measured for this model; remove the gate",
+    );
+  });
+
+  test("names what was of its concept, in a row or because it was asked for", () => {
+    const gate: Gate = { metric: "roc_auc", concept: "cat", min: 0.5 };
+    const concepts = [{ concept: "cat", ap: 0.8, support: 30 }];
+    const asked = { concept: "cat", metric: "roc_auc" };
+    const gated = [
+      asked,
+      { concept: "cat", metric: "ap", value: 0.8 },
+      { ...asked, concept: "dog" },
+    ];
+    const named = (status: object) => unmeasured(gate, status)?.split("split; ")[1];
+    expect(named({ concepts })).toBe("name one that was (ap, support), or remove the gate");
+    expect(named({ gated })).toBe("name one that was (ap), or remove the gate");
+    expect(named({ concepts, gated })).toBe("name one that was (ap, support), or remove the gate");
+    expect(named({ gated: [asked] })).toBe("remove the gate");
+  });
+
+  test("in a message that a condition has room for", () => {
+    const all = Object.fromEntries(metricNames.map((name) => [name, 0.5]));
+    const { top1: _, ...others } = all;
+    const problem = unmeasured(
+      { metric: "top1", min: 0 },
+      { metrics: { ...metrics, values: others } },
+    );
+    expect(problem).toContain("video_log_loss");
+    expect(problem?.length).toBeLessThan(MESSAGE_MAX_CHARS / 2);
   });
 });
 

@@ -41,17 +41,29 @@ const whyUnknown = (
   { metric, concept }: Gate,
   { spec, status, metadata }: ModelVersion,
 ): string => {
-  if (concept === undefined) return "was not measured for this model";
+  if (concept === undefined) {
+    return `was not measured for this model; ${instead(Object.keys(status?.metrics?.values ?? {}))}`;
+  }
   if (!spec.concepts.includes(concept)) {
     return `cannot be measured: ${metadata.name} was not trained on that concept; name one that it has, or remove the gate`;
   }
-  const isRecorded =
-    status?.gated?.some((each) => each.concept === concept && each.metric === metric) === true ||
-    status?.concepts?.some((row) => row.concept === concept) === true;
+  const asked = (status?.gated ?? []).filter((each) => each.concept === concept);
+  const row = status?.concepts?.find((each) => each.concept === concept);
+  const isRecorded = row !== undefined || asked.some((each) => each.metric === metric);
+  const measured = [
+    ...Object.keys(row ?? {}).filter((name) => name !== "concept"),
+    ...asked.flatMap((each) => (each.value === undefined ? [] : [each.metric])),
+  ];
   return isRecorded
-    ? `was not measured: there is no such metric for this model, or nothing to measure it on in the ${status?.metrics?.split} split`
+    ? `was not measured: there is no such metric for this model, or nothing to measure it on in the ${status?.metrics?.split} split; ${instead(measured)}`
     : `is not known here: the status of ${metadata.name} keeps the concepts that were gated when its training began, and the worst others; it is in ${status?.artifact?.path}/metrics.json of the store, and versions that are trained from now on record it`;
 };
+
+/** The names are of a closed set, so that all of them fit into a message. */
+const instead = (measured: readonly string[]): string =>
+  measured.length === 0
+    ? "remove the gate"
+    : `name one that was (${[...new Set(measured)].join(", ")}), or remove the gate`;
 
 /** What a run is told to record: a gate may speak of a concept that the status has no room for. */
 export const gatedConcepts = (

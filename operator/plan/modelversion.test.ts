@@ -764,6 +764,12 @@ describe("the end", () => {
       /no such concept/,
     ],
     [
+      "concepts that overlap",
+      { exit: { code: 42, message: failure("ConceptsOverlap", "some have several: set it.") } },
+      "ConceptsOverlap",
+      /^attempt 1: some have several: set it; name concepts in spec\.concepts that exclude/,
+    ],
+    [
       "exit 43",
       { exit: { code: 43, message: failure("Diverged", "loss is not finite; try 0.025") } },
       "Diverged",

@@ -66,7 +66,7 @@ def open_data(run: TrainRun) -> RunData:
     exclusive = all(is_exclusive(split.truth) for split in (train, validation, test) if len(split))
     if softmax and not exclusive:
         raise Failure(
-            "InputInvalid",
+            "ConceptsOverlap",
             "spec.hyperparameters.logreg: false needs exactly one concept for each item, but some have several: "
             "set it to true.",
         )

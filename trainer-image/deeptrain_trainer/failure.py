@@ -25,6 +25,7 @@ _INPUT_AT_FAULT = frozenset(
         "NoBoxes",
         "NoPositives",
         "SingleConcept",
+        "ConceptsOverlap",
         "InputInvalid",
         "ChecksumMismatch",
         "SourceForbidden",

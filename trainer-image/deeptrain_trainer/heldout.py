@@ -114,7 +114,7 @@ def _exclusive(labelled: LabelledItems) -> ConceptItems:
     shown = labelled.truth.sum(1)
     if (shown > 1).any():
         raise Failure(
-            "InputInvalid",
+            "ConceptsOverlap",
             "spec.concepts: an embedder needs items that show one concept each, but some show several: "
             "name concepts that exclude one another.",
         )

@@ -48,8 +48,10 @@ def test_overlapping_concepts_need_logreg(tmp_path: Path) -> None:
     pictures[0] = (pictures[0][0], ("blue", "red"), "train")
     dataset = store(tmp_path, pictures)
     assert not opened(dataset, CONCEPTS).exclusive
-    with pytest.raises(Failure, match="logreg: false needs exactly one concept"):
+    wanted = r"spec\.hyperparameters\.logreg: false needs exactly one concept"
+    with pytest.raises(Failure, match=wanted) as refused:
         opened(dataset, CONCEPTS, logreg=False)
+    assert refused.value.reason == "ConceptsOverlap" and refused.value.exit_code == 42
 
 
 @pytest.mark.parametrize(

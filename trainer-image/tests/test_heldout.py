@@ -82,5 +82,6 @@ def test_items_of_several_concepts_are_refused(tmp_path: Path) -> None:
     dataset = store(tmp_path, pictures)
     with pytest.raises(Failure, match=r"spec\.concepts: .* some show several") as refused:
         protocol(dataset, CONCEPTS)
+    assert refused.value.reason == "ConceptsOverlap"
     assert refused.value.exit_code == 42
     assert len(protocol(dataset, ["blue", "green"]).train) == 16
