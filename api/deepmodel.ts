@@ -68,12 +68,12 @@ export const Resources = z
     cpu: cpu
       .optional()
       .describe(
-        "CPU that the training pod may use, such as `2` or `1500m`. Default 2. Without GPUs it requests half of it.",
+        "CPU that the training pod may use, such as `2` or `1500m`. Default 2; GPUs want about 4 for each. Without GPUs it requests half of it.",
       ),
     memory: memory
       .optional()
       .describe(
-        "Memory of the training pod, such as `4Gi`. Default: what the template takes on a CPU with its default batch and image size, from 4Gi (resnet18, the detectors on efficientnet-lite0, linear) over 6Gi (efficientnet-lite0) to 14Gi (fasterrcnn-resnet50). On a CPU it grows with batch_size and with the square of image_size. Decoded pictures are kept in what the training leaves.",
+        "Memory of the training pod, such as `4Gi`. Default: what the template takes on a CPU with its default batch and image size, from 4Gi (resnet18, the detectors on efficientnet-lite0, linear) over 6Gi (efficientnet-lite0) to 14Gi (fasterrcnn-resnet50); with several GPUs that for each. On a CPU it grows with batch_size and with the square of image_size. Decoded pictures are kept in what the training leaves.",
       ),
   })
   .describe("What the training pod asks for. Changing it starts nothing that is complete.");

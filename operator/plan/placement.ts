@@ -8,7 +8,7 @@ import { annotation } from "../../api/group.ts";
 import type { Scheduling } from "../../api/scheduling.ts";
 import { newestTemplate } from "../../api/templates.ts";
 import type { Job } from "./kubernetes.ts";
-import { quantityValue } from "./quantity.ts";
+import { quantityTimes, quantityValue } from "./quantity.ts";
 
 export interface Placement {
   cpu: string;
@@ -28,7 +28,7 @@ export interface Placement {
 export const placementOf = (spec: DeepModelSpec): Placement => ({
   cpu: spec.resources?.cpu ?? "2",
   ...(spec.resources?.memory === undefined
-    ? { memory: newestTemplate(spec.template).memory, memoryIsDefault: true as const }
+    ? { memory: defaultMemory(spec), memoryIsDefault: true as const }
     : { memory: spec.resources.memory }),
   gpus: spec.resources?.gpus ?? 0,
   ...several(spec.resources?.nodes ?? 1),
@@ -39,6 +39,10 @@ export const placementOf = (spec: DeepModelSpec): Placement => ({
     : { activeDeadlineSeconds: spec.activeDeadlineSeconds }),
   ...(spec.base?.http === undefined ? {} : { baseUrl: spec.base.http.url }),
 });
+
+/** A process for each GPU of the node. */
+const defaultMemory = ({ template, resources }: DeepModelSpec): string =>
+  quantityTimes(newestTemplate(template).memory, Math.max(1, resources?.gpus ?? 0));
 
 const several = (nodes: number): Pick<Placement, "nodes"> => (nodes > 1 ? { nodes } : {});
 

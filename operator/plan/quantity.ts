@@ -20,6 +20,10 @@ export const quantityValue = (quantity: string): number | undefined => {
   return match === null || factor === undefined ? undefined : Number(match[1]) * factor;
 };
 
+/** A quantity `times` over, such as `8Gi` for `4Gi` twice. */
+export const quantityTimes = (quantity: string, times: number): string =>
+  quantity.replace(/^[0-9.]+/, (number) => String(Number(number) * times));
+
 /** Bytes for people: `1.5 GiB`. */
 export const bytesText = (bytes: number): string => {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];

@@ -9,6 +9,10 @@ import torch
 from .failure import Failure
 
 
+# PyTorch's kernels are built for these GPUs and newer ones.
+_LEAST_CAPABILITY = (7, 5)
+
+
 @dataclass(frozen=True)
 class Device:
     """`name` is `cpu` or the GPU's; `precision` is `fp32` or `bf16` (matrix products of the training steps only)."""
@@ -51,8 +55,17 @@ def choose_device(gpus: int, threads: int, bf16_on_cpu: bool, local_rank: int = 
             "check the node's driver and device plugin.",
         )
     torch.cuda.set_device(local_rank)
-    precision = "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     name = torch.cuda.get_device_name(local_rank)[:128]
+    if torch.cuda.get_device_capability(local_rank) < _LEAST_CAPABILITY:
+        raise Failure(
+            "TrainingFailed",
+            f"The GPU {name} is too old for the trainer's PyTorch, which needs compute capability "
+            f"{_LEAST_CAPABILITY[0]}.{_LEAST_CAPABILITY[1]} or newer: choose nodes with another one in "
+            "spec.scheduling.nodeSelector.",
+        )
+    # Emulated, bf16 is many times slower than fp32.
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    precision = "bf16" if has_bf16 else "fp32"
     return Device(torch.device("cuda", local_rank), name, precision)
 
 

@@ -31,8 +31,9 @@ RENDEZVOUS_SECONDS = 600.0
 _CONNECT_SECONDS = 5.0
 # Rank 0 may validate and export for long; a peer that is gone is told by the heartbeat, not by this.
 _COLLECTIVE_SECONDS = 24 * 3600.0
-# How Gloo, NCCL and the store say that the other end is gone.
-_LOST = ("closed by peer", "reset by peer", "broken pipe", "gloo", "nccl", "timed out waiting")
+# How Gloo and the store say that the other end is gone, and how NCCL does: its other errors are of this process itself.
+_LOST = ("closed by peer", "reset by peer", "broken pipe", "gloo", "timed out waiting")
+_LOST_BY_NCCL = ("ncclremoteerror", "remote process", "aborted", "store->get")
 
 T = TypeVar("T")
 
@@ -127,7 +128,10 @@ def is_peer_loss(error: BaseException) -> bool:
     """Whether a collective broke off because another process is gone."""
     if own_share().processes == 1 or not isinstance(error, RuntimeError):
         return False
-    return isinstance(error, dist.DistError) or any(w in str(error).lower() for w in _LOST)
+    text = str(error).lower()
+    if "nccl" in text:
+        return any(words in text for words in _LOST_BY_NCCL)
+    return isinstance(error, dist.DistError) or any(words in text for words in _LOST)
 
 
 def peer_lost(error: BaseException) -> Failure:
@@ -157,10 +161,17 @@ def open_processes(run: TrainRun, share: Share, check_stop: Callable[[], None]) 
     store = _meet(run, share, (host, port), check_stop)
     heartbeat = Heartbeat(lambda: _attempt_store(run, (host, port), is_host=False), share)
     heartbeat.start()
+    # NCCL waits with the store's own timeout for what rank 0 tells of itself, at the first collective of a GPU.
+    meeting = PrefixStore("group", store)
+    meeting.set_timeout(timedelta(seconds=RENDEZVOUS_SECONDS))
+    # NCCL's watchdog would abort this process, without a record, where a peer is gone: the heartbeat ends it with one.
+    os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
+    # Without a driver NCCL cannot even be asked for; choose_device says what is missing.
+    has_nccl = run.gpus > 0 and torch.cuda.is_available()
     try:
         dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if run.gpus else "gloo",
-            store=PrefixStore("group", store),
+            "cpu:gloo,cuda:nccl" if has_nccl else "gloo",
+            store=meeting,
             rank=share.rank,
             world_size=share.processes,
             timeout=timedelta(seconds=_COLLECTIVE_SECONDS),

@@ -142,8 +142,9 @@ class EmbedderLearner:
     def validate(self) -> Validation:
         """Of at most data.MOST_VALIDATION_ITEMS queries, in a gallery of at most as many."""
         embed = _torch_embed(self.model, self.device.torch_device)
-        queries = self._embeddings(embed, self.validation_pixels)
-        gallery = self._embeddings(embed, self.pixels, self.gallery)
+        most = self.device.evaluated_at_once
+        queries = self._embeddings(embed, self.validation_pixels, most=most)
+        gallery = self._embeddings(embed, self.pixels, self.gallery, most)
         if not (np.isfinite(queries).all() and np.isfinite(gallery).all()):
             raise FloatingPointError("embeddings are not finite")
         concepts = self.protocol.train.concepts[self.gallery]
@@ -236,10 +237,12 @@ class EmbedderLearner:
         held_out = set(self.protocol.held_out)
         return [name for c, name in enumerate(self.run.concepts) if c not in held_out]
 
-    def _embeddings(self, embed: Embed, pixels: Pixels, places: Numbers | None = None) -> Vectors:
+    def _embeddings(
+        self, embed: Embed, pixels: Pixels, places: Numbers | None = None, most: int = 16
+    ) -> Vectors:
         places = np.arange(len(pixels)) if places is None else places
         embeddings = []
-        for some in evaluation_batches(len(places), self.run.hyperparameters.batch_size):
+        for some in evaluation_batches(len(places), self.run.hyperparameters.batch_size, most):
             self.check_stop()
             embeddings.append(embed(pixels.batch(places[some])))
         return np.concatenate(embeddings)
@@ -294,7 +297,8 @@ def centroid_loss(
     gallery_concepts: Numbers,
     scale: float,
 ) -> float:
-    """Mean cross-entropy of queries over `scale` x the cosines to their gallery's mean of each concept (Snell et al. 2017).
+    """Mean cross-entropy of queries over `scale` x the cosines to their gallery's mean of each concept (Snell et al.
+    2017).
 
     The loss of a validation whose concepts have no learnt centre. Queries whose concept the gallery lacks do not count.
     """

@@ -9,7 +9,8 @@ from math import inf
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from .checkpoint import Checkpoint, Checkpoints
@@ -156,8 +157,7 @@ def train_step(t: Training, batch: Batch) -> float | None:
     """One update. The loss, or None where loss, gradient or statistics are not finite: then the model is as before."""
     set_lrate(t.optimizer, t.schedule.lrate_at(t.state.step))
     t.device.seed(derived_seed("dropout", t.run.seed, t.state.step))
-    # The forward pass itself moves batch-norm's statistics.
-    statistics = list(t.model.buffers())
+    statistics = _moving_statistics(t.model)
     before = [buffer.clone() for buffer in statistics]
     loss = t.loss(batch)
     t.optimizer.zero_grad()
@@ -168,15 +168,24 @@ def train_step(t: Training, batch: Batch) -> float | None:
     finite = torch.isfinite(loss) & torch.isfinite(norm)
     # The largest instead of the Euclidean norm: a variance may be large, but its square must not overflow.
     largest = get_total_norm([b for b in statistics if b.is_floating_point()], inf)
+    finite &= torch.isfinite(largest)
+    # Both at once: a GPU is waited for when a value is asked for.
+    is_finite, value = torch.stack([finite.to(loss.dtype), loss.detach()]).tolist()
     t.state.step += 1
-    if not (finite & torch.isfinite(largest)).item():
+    if not is_finite:
         for buffer, kept in zip(statistics, before, strict=True):
             buffer.copy_(kept)
         return None
     if t.learner.recipe.clip_norm is not None:
         clip_grads_with_norm_(trained, t.learner.recipe.clip_norm, norm)
     t.optimizer.step()
-    return loss.item()
+    return float(value)
+
+
+def _moving_statistics(model: nn.Module) -> list[Tensor]:
+    """What a forward pass itself moves: batch-norm's statistics, where they are not frozen."""
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
+    return [buffer for norm in norms for buffer in norm.buffers(recurse=False)]
 
 
 def _judge(t: Training, loss: float | None) -> None:

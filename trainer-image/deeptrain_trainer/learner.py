@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .models import BasedModel
 from .optimizer import Recipe
+from .run import TrainRun
 from .schedule import Schedule
 
 Batch = Any
@@ -45,6 +46,8 @@ class Evaluation:
 
 class Learner(Protocol):
     """One type of template on the data of one run."""
+
+    run: TrainRun
 
     @property
     def model(self) -> BasedModel:

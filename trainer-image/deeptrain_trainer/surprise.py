@@ -11,7 +11,13 @@ from .failure import Failure
 from .report import NotAcknowledgedError
 
 # PyTorch tells of memory that it cannot get by these words, on the CPU and the GPU.
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+# cuBLAS and cuDNN by the last.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "STATUS_ALLOC_FAILED",
+)
 
 
 def failure_of(surprise: Exception, run: dict[str, Any]) -> Failure:

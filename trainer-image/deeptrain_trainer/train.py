@@ -168,6 +168,9 @@ def _finish(t: Training) -> dict[str, Any]:
     model = t.model.cpu().to(memory_format=torch.contiguous_format)
     model.load_state_dict(t.best_weights)
     model.eval()
+    if (beside := t.processes.share.local_processes) > 1:  # they only wait: their threads are free
+        t.learner.run = run = replace(run, threads=run.threads * beside)
+        torch.set_num_threads(run.threads)
     files = t.learner.export()
     t.check_stop()
 

@@ -290,3 +290,16 @@ def test_all_end_with_the_exit_code_of_the_failure_that_one_had(
             Processes(Share(rank, 2)).from_first(work)
         assert failed.value.reason == "BaseUnavailable" and failed.value.facts == {}
         assert failed.value.exit_code == (1 if retryable else 42)
+
+
+def test_gpus_that_are_missing_are_named_before_processes_meet_on_them(
+    run_file: RunFile, tmp_path: Path
+) -> None:
+    path, record = tmp_path / "run.json", tmp_path / "record.json"
+    path.write_text(json.dumps(run_file(gpus=2)))
+    program = [sys.executable, "-m", "deeptrain_trainer", "--run", str(path), "--record"]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    ended = subprocess.run([*program, str(record)], env=environment, timeout=120, check=False)
+    told = json.loads(record.read_text())
+    assert (ended.returncode, told["reason"]) == (1, "TrainingFailed")
+    assert "spec.resources.gpus is 2 but PyTorch sees no GPU" in told["message"]

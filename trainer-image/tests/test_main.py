@@ -114,6 +114,7 @@ def test_sigterm_is_143_with_a_checkpoint(process: Process, run_file: RunFile) -
         (OSError(errno.ENOSPC, "No space left on device", "/tmp/file"), "DiskFull", "/tmp/file"),
         (MemoryError(), "OutOfMemory", "batch_size 8, image_size 32"),
         (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried"), "OutOfMemory", "batch_size 8"),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling"), "OutOfMemory", "batch_size 8"),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
             "OutOfMemory",
