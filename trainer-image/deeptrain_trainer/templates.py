@@ -14,6 +14,8 @@ _NEWEST_REVISION = {
     "visual-classifier/efficientnet-lite0": 3,
     "visual-classifier/resnet18": 2,
     "visual-classifier/resnet50": 2,
+    "visual-detector/retinanet-efficientnet-lite0": 2,
+    "visual-detector/ssdlite-efficientnet-lite0": 2,
 }
 
 

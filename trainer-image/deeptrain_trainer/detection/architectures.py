@@ -16,14 +16,19 @@ from ..optimizer import Recipe
 from ..run import TrainRun
 from .anchors import AnchorShapes, anchor_boxes, anchor_levels, octaves
 from .detector import DenseDetector, Detector
+from .targets import DENSE_RULE, EVEN_RULE
 from .twostage import TwoStageDetector
+
+Build = Callable[[int, int, int, int], Detector]
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """`build` takes image_size, and the numbers of concepts and of sets of box regressors: 1, or one per concept."""
+    """`build` takes image_size, the numbers of concepts and of sets of box regressors (1, or one per concept), and the
+    template's revision: what it builds for one never changes.
+    """
 
-    build: Callable[[int, int, int], Detector]
+    build: Build
     recipe: Recipe
     # Whether training images are enlarged up to twofold too.
     crops: bool = False
@@ -37,8 +42,8 @@ _SSD_SHAPES = AnchorShapes((2.5, 2.5 * 2**0.5))
 _PROPOSAL_SHAPES = AnchorShapes((8.0,))
 _ADAMW = Recipe("AdamW", weight_decay=0.02, clip_norm=10.0)
 _SGD = Recipe("SGD", weight_decay=1e-4, clip_norm=10.0)
-# From this image_size on there is one level more.
-_LARGE = 512
+# From this image_size on there is one level more; since revision 2 above each of these.
+_LARGE, _SINCE_2 = 512, (320, 640)
 _LITE0, _RESNET50 = EfficientNetLite0Maps.WIDTHS, ResNet50Maps.WIDTHS
 
 
@@ -47,24 +52,39 @@ def _dense(
     head: Callable[[int, int, int], nn.Module],
     shapes: AnchorShapes,
     least_extra: int = 1,
-) -> Callable[[int, int, int], Detector]:
+) -> Build:
     """`head` takes the number of levels beyond the base's, of concepts, and of sets of box regressors per anchor."""
 
-    def build(image_size: int, concepts: int, regressors: int) -> Detector:
-        # Anchors of the coarsest level must be as large as the picture, or nearly.
-        extra = max(least_extra, 2 if image_size >= _LARGE else 1)
+    def build(image_size: int, concepts: int, regressors: int, revision: int) -> Detector:
+        extra = max(least_extra, _extra(image_size, revision))
         strides = [8 * 2**level for level in range(3 + extra)]
         return DenseDetector(
             base(image_size),
             head(extra, concepts, regressors),
             anchor_boxes(image_size, strides, shapes),
+            rule=DENSE_RULE if revision < 2 else EVEN_RULE,
+            least_per_image=0.0 if revision < 2 else 1.0,
         )
 
     return build
 
 
-def _fasterrcnn(image_size: int, concepts: int, regressors: int) -> Detector:
-    # As above: the largest anchors of stride 64 are as large as 512 pixels.
+def _extra(image_size: int, revision: int) -> int:
+    """The number of levels beyond the base's, so that anchors are as large as the picture, or nearly: the largest
+    squares of _SHAPES and _SSD_SHAPES have .7 of its side. In revision 1 .44 at least, and larger objects had none.
+    """
+    if revision < 2:
+        return 2 if image_size >= _LARGE else 1
+    return 1 + sum(image_size > size for size in _SINCE_2)
+
+
+def _unrevised(build: Build) -> Build:
+    """As the first revision, whatever the others' are."""
+    return lambda image_size, concepts, regressors, _: build(image_size, concepts, regressors, 1)
+
+
+def _fasterrcnn(image_size: int, concepts: int, regressors: int, _: int) -> Detector:
+    # The largest anchors of stride 64 are as large as 512 pixels.
     extra = 2 if image_size > _LARGE else 1
     strides = [4 * 2**level for level in range(4 + extra)]
     widths, anchors = ResNet50FineMaps.WIDTHS, _PROPOSAL_SHAPES.count
@@ -99,13 +119,15 @@ ARCHITECTURES = {
         crops=True,
     ),
     "visual-detector/retinanet-resnet50": Architecture(
-        _dense(
-            ResNet50Maps,
-            lambda extra, concepts, regressors: RetinaNet(
-                _RESNET50, 256, extra, 4, _COCO_SHAPES.count, concepts, regressors
-            ),
-            _COCO_SHAPES,
-            least_extra=2,
+        _unrevised(
+            _dense(
+                ResNet50Maps,
+                lambda extra, concepts, regressors: RetinaNet(
+                    _RESNET50, 256, extra, 4, _COCO_SHAPES.count, concepts, regressors
+                ),
+                _COCO_SHAPES,
+                least_extra=2,
+            )
         ),
         _SGD,
     ),
@@ -118,13 +140,17 @@ def build_detector(run: TrainRun, check_stop: Callable[[], None] = lambda: None)
     hyperparameters, concepts = run.hyperparameters, len(run.concepts)
     regressors = concepts if hyperparameters.use_perclass_regression else 1
     seed_initialisation(run.seed)
-    model = ARCHITECTURES[run.template].build(hyperparameters.image_size, concepts, regressors)
+    build = ARCHITECTURES[run.template].build
+    model = build(hyperparameters.image_size, concepts, regressors, run.template_revision)
     base, head = model.base, model.head
-    model.base_loaded, _ = load_base_into(
-        base, run.base, check_stop, _of_any_concepts(head, regressors)
-    )
+    begun = load_base_into(base, run.base, check_stop, _of_any_concepts(head, regressors))
+    model.base_loaded = begun.loaded
     pretrained = is_pretrained(run.base)
-    model.settle_base(is_pretrained=pretrained, multiplier=hyperparameters.base_gradient_multiplier)
+    model.settle_base(
+        is_pretrained=pretrained,
+        multiplier=hyperparameters.base_gradient_multiplier,
+        missing=begun.missing,
+    )
     if pretrained and isinstance(base, ResNet50Maps):
         base.freeze_stem()
     return model

@@ -36,14 +36,20 @@ def areas(boxes: Tensor) -> Tensor:
 
 
 def intersections(a: Tensor, b: Tensor) -> Tensor:
-    """Areas that each of a [A, 4] shares with each of b [B, 4]: [A, B]."""
-    low = torch.maximum(a[:, None, :2], b[None, :, :2])
-    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
-    sides = (high - low).clamp_(min=0)
-    return sides[..., 0] * sides[..., 1]
+    """Areas that each of a [A, 4] shares with each of b [B, 4]: [A, B].
+
+    Fastest where b is the longer one and its columns are contiguous.
+    """
+    # Widths and heights apart, each made along b: corners [A, B, 2] would be made in steps of two numbers.
+    a_left, a_top, a_right, a_bottom = a[:, None].unbind(2)
+    left, top, right, bottom = b.unbind(1)
+    width = torch.minimum(a_right, right).sub_(torch.maximum(a_left, left)).clamp_(min=0)
+    height = torch.minimum(a_bottom, bottom).sub_(torch.maximum(a_top, top)).clamp_(min=0)
+    return width.mul_(height)
 
 
 def ious(a: Tensor, b: Tensor) -> Tensor:
     """Intersection over union of each of a [A, 4] with each of b [B, 4]: [A, B]."""
     shared = intersections(a, b)
-    return shared / (areas(a)[:, None] + areas(b)[None] - shared).clamp_(min=1e-9)
+    united = (areas(a)[:, None] + areas(b)[None]).sub_(shared).clamp_(min=1e-9)
+    return shared.div_(united)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..models import BasedModel
 from .losses import Predictions, detection_loss
 from .postprocess import candidates
-from .targets import Truth
+from .targets import DENSE_RULE, MatchRule, Truth
 
 Predicted = Any
 """What a detector's forward pass makes, and its other methods take."""
@@ -21,6 +21,8 @@ class Detector(BasedModel, ABC):
     """
 
     anchors: Tensor
+    least_per_image: float = 0.0
+    """What each image of a batch adds at least to the number that its losses are divided by."""
 
     def __init__(self, base: nn.Module, head: nn.Module, anchors: Tensor) -> None:
         super().__init__(base)
@@ -43,7 +45,19 @@ class Detector(BasedModel, ABC):
 
 
 class DenseDetector(Detector):
-    """Predicts concepts and boxes at each anchor."""
+    """Predicts concepts and boxes at each anchor. `rule` says which of these stand for a true box."""
+
+    def __init__(
+        self,
+        base: nn.Module,
+        head: nn.Module,
+        anchors: Tensor,
+        rule: MatchRule = DENSE_RULE,
+        least_per_image: float = 0.0,
+    ) -> None:
+        super().__init__(base, head, anchors)
+        self.rule = rule
+        self.least_per_image = least_per_image
 
     def forward(self, pixels: Tensor) -> Predictions:
         """Logits and deltas of all anchors."""
@@ -54,7 +68,7 @@ class DenseDetector(Detector):
         self, predicted: Predicted, truth: Truth, chance: Tensor
     ) -> list[tuple[Tensor, Tensor]]:
         """Of all anchors, for each positive one. Nothing is random."""
-        return [detection_loss(predicted.float(), self.anchors, truth)]
+        return [detection_loss(predicted.float(), self.anchors, truth, self.rule)]
 
     def candidates(self, predicted: Predicted) -> tuple[Tensor, Tensor, Tensor]:
         """Of the best anchors."""

@@ -89,7 +89,8 @@ class DetectorLearner:
         images, truth, chances = batch
         with self.device.autocast():
             parts = self.model.losses(self.model(images), truth, chances)
-        return torch.stack([total / normaliser(number) for total, number in parts]).sum()
+        least = self._least(self.run.hyperparameters.batch_size)
+        return torch.stack([total / normaliser(number, least) for total, number in parts]).sum()
 
     @torch.no_grad()
     def validate(self) -> Validation:
@@ -111,7 +112,8 @@ class DetectorLearner:
             found += _in_pixels(boxes, self.validation.sides(indices))
         values = self._metrics(found, self.validation).values
         totals, numbers = torch.stack(sums).sum(0).unbind(1)
-        return Validation(values, (totals / numbers.clamp(min=1)).sum().item())
+        least = self._least(len(self.validation))
+        return Validation(values, (totals / numbers.clamp(min=least)).sum().item())
 
     def export(self) -> dict[str, bytes]:
         """`preprocess.onnx`, `model.onnx` and `parity.json`."""
@@ -156,6 +158,11 @@ class DetectorLearner:
         pictures = StoredPictures(self.data.dataset, final.items)
         evaluated |= box_mistake_files(final.truth, found, names, pictures, threshold)
         return Evaluation(split, len(final), metrics.values, metrics.concepts, evaluated)
+
+    def _least(self, images: int) -> float:
+        """What losses of so many images are divided by at least: where next to none of them shows a box, the sum over
+        their background would else count many times what it does in other batches."""
+        return max(1.0, self.model.least_per_image * images)
 
     def _metrics(self, found: list[PredictedBoxes], boxed: BoxedItems) -> DetectorMetrics:
         threshold = self.run.detection_score_threshold

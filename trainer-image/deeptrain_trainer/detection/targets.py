@@ -1,6 +1,6 @@
 """What each anchor is to learn: which true box it stands for, that it shows background, or nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,16 +12,19 @@ from .boxes import areas, intersections, ious
 class MatchRule:
     """A box stands for the true box that it overlaps most, if by `positive`, and for background below `negative`.
     `claims`: each true box has its best ones, however small their IoU, else small and thin objects would never be
-    learnt.
+    learnt. Best are those whose IoU is the largest, or less by a share of it of `claim_slack` at most.
     """
 
     positive: float
     negative: float
     claims: bool
+    claim_slack: float = 0.0
 
 
 # RetinaNet's (Lin et al. 2017).
 DENSE_RULE = MatchRule(0.5, 0.4, claims=True)
+# The same, but rounding does not choose among equally good anchors of a tiny box: all of them stand for it.
+EVEN_RULE = replace(DENSE_RULE, claim_slack=1e-4)
 # Share of an anchor within an ignored box from which on nothing is known about it.
 IGNORED_SHARE = 0.5
 # Boxes that all anchors of an image are compared with at once: 100 of them would take 500 MB at 1,024 pixels.
@@ -63,9 +66,11 @@ def match_image(
 ) -> Tensor:
     """`match` for one image: its true boxes [M, 4], their concepts and whether they are ignored [M]. int64 [A]."""
     result = torch.full((len(anchors),), BACKGROUND, device=anchors.device)
+    # Corner by corner: a table of boxes and anchors is then made and searched along its rows.
+    anchors = anchors.T.contiguous().T
     known = torch.nonzero((concepts >= 0) & ~ignored).flatten()
     if len(known):
-        best, nearest, claim, nearest_claim = _best_boxes(anchors, boxes, known)
+        best, nearest, claim, nearest_claim = _best_boxes(anchors, boxes, known, rule.claim_slack)
         result = torch.where(best >= rule.negative, torch.full_like(result, UNKNOWN), result)
         result = torch.where(best >= rule.positive, nearest, result)
         if rule.claims:
@@ -74,27 +79,28 @@ def match_image(
     if len(unknown):
         shared = anchors.new_zeros(len(anchors))
         for chunk in unknown.split(_BOXES_AT_ONCE):
-            shared = torch.maximum(shared, intersections(anchors, boxes[chunk]).amax(1))
+            shared = torch.maximum(shared, intersections(boxes[chunk], anchors).amax(0))
         inside = shared / areas(anchors).clamp(min=1e-9)
         result = torch.where((inside >= IGNORED_SHARE) & (result < 0), UNKNOWN, result)
     return result
 
 
 def _best_boxes(
-    anchors: Tensor, boxes: Tensor, known: Tensor
+    anchors: Tensor, boxes: Tensor, known: Tensor, slack: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of each anchor, over the boxes numbered `known`: its largest IoU and that box; then the same over the boxes
-    that it is a best anchor of, 0 where there is none. Of equal ones the first.
+    that it is a best anchor of (MatchRule), 0 where there is none. Of equal ones the first.
     """
     best, claim = anchors.new_zeros(2, len(anchors))
     nearest, nearest_claim = known.new_zeros(2, len(anchors))
     for chunk in known.split(_BOXES_AT_ONCE):
-        overlap = ious(anchors, boxes[chunk])
-        value, place = overlap.max(1)
+        overlap = ious(boxes[chunk], anchors)
+        value, place = overlap.max(0)
         nearest = torch.where(value > best, chunk[place], nearest)
         best = torch.maximum(best, value)
         # Of several boxes that an anchor is the best of, it takes the one it overlaps most.
-        value, place = torch.where(overlap == overlap.amax(0), overlap, 0).max(1)
+        is_best = overlap >= overlap.amax(1, keepdim=True) * (1 - slack)
+        value, place = torch.where(is_best, overlap, 0).max(0)
         nearest_claim = torch.where(value > claim, chunk[place], nearest_claim)
         claim = torch.maximum(claim, value)
     return best, nearest, claim, nearest_claim

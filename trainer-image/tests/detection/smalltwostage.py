@@ -37,7 +37,9 @@ def _stage(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
-def build_small(image_size: int, concepts: int, regressors: int) -> TwoStageDetector:
+def build_small(
+    image_size: int, concepts: int, regressors: int, _revision: int = 1
+) -> TwoStageDetector:
     """As an architecture's `build`."""
     return TwoStageDetector(
         SmallMaps(),

@@ -34,7 +34,7 @@ TRANSFORMS = np.tile(np.array([1 / 64, 1 / 48, 1 / 64, 1 / 48], np.float32), (5,
 def ssdlite() -> Detector:
     """With a set of regressors for each concept."""
     template = "visual-detector/ssdlite-efficientnet-lite0"
-    model = ARCHITECTURES[template].build(SIZE, len(CONCEPTS), len(CONCEPTS))
+    model = ARCHITECTURES[template].build(SIZE, len(CONCEPTS), len(CONCEPTS), 1)
     with torch.no_grad():
         for outputs in (model.head.concept_outputs, model.head.box_outputs):
             for predictor in outputs:

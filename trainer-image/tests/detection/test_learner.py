@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from conftest import Recorder, Unwritten
@@ -199,6 +200,18 @@ def test_the_score_threshold_is_the_operating_point_alone(prepared: Prepared) ->
     first, second = low.learner.validate(), high.learner.validate()
     assert first.loss == second.loss and first.values["map"] == second.values["map"]
     assert first.values["precision"] >= 0 and second.values["recall"] == 0
+
+
+def test_the_score_threshold_is_the_default_of_what_is_served(prepared: Prepared) -> None:
+    learner = learner_of(prepared(detection_score_threshold=0.37))
+    learner.model.eval()
+    graph = onnx.load_from_string(learner.export()["model.onnx"]).graph
+    defaults = {
+        tensor.name: onnx.numpy_helper.to_array(tensor).tolist()
+        for tensor in graph.initializer
+        if tensor.name.endswith("_threshold")
+    }
+    assert defaults == {"score_threshold": [pytest.approx(0.37)], "iou_threshold": [0.5]}
 
 
 def kept_of(learner: DetectorLearner) -> tuple[int, int]:

@@ -8,8 +8,16 @@ from torch import Tensor
 
 from deeptrain_trainer.detection.anchors import AnchorShapes, anchor_boxes, octaves
 from deeptrain_trainer.detection.boxes import areas, decode, encode, intersections, ious
-from deeptrain_trainer.detection.losses import Predictions, detection_loss, focal_loss
-from deeptrain_trainer.detection.targets import BACKGROUND, UNKNOWN, Truth, match
+from deeptrain_trainer.detection.losses import Predictions, detection_loss
+from deeptrain_trainer.detection.targets import (
+    BACKGROUND,
+    DENSE_RULE,
+    EVEN_RULE,
+    UNKNOWN,
+    MatchRule,
+    Truth,
+    match,
+)
 
 SHAPES = AnchorShapes(octaves(3.0))
 
@@ -87,13 +95,26 @@ def test_an_image_without_boxes_is_background() -> None:
     assert match(ANCHORS, padding).tolist() == [[BACKGROUND] * 5]
 
 
+def shared_by_corners(a: Tensor, b: Tensor) -> Tensor:
+    """`intersections` from corners [A, B, 2], as it was first written."""
+    low = torch.maximum(a[:, None, :2], b[None, :, :2])
+    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
+    sides = (high - low).clamp(min=0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def ious_by_corners(a: Tensor, b: Tensor) -> Tensor:
+    shared = shared_by_corners(a, b)
+    return shared / (areas(a)[:, None] + areas(b)[None] - shared).clamp(min=1e-9)
+
+
 def matched_at_once(anchors: Tensor, own: Truth) -> Tensor:
     """RetinaNet's rule for one image, from one table of all anchors and all boxes."""
     boxes, is_box = own.boxes[0], own.concepts[0] >= 0
     result = torch.full((len(anchors),), BACKGROUND)
     known = torch.nonzero(is_box & ~own.ignored[0]).flatten()
     if len(known):
-        overlap = ious(anchors, boxes[known])
+        overlap = ious_by_corners(anchors, boxes[known])
         best, nearest = overlap.max(1)
         result[best >= 0.4] = UNKNOWN
         result = torch.where(best >= 0.5, known[nearest], result)
@@ -102,12 +123,12 @@ def matched_at_once(anchors: Tensor, own: Truth) -> Tensor:
         result = torch.where(is_best.any(1), known[nearest], result)
     unknown = torch.nonzero(is_box & own.ignored[0]).flatten()
     if len(unknown):
-        inside = intersections(anchors, boxes[unknown]).amax(1) / areas(anchors)
+        inside = shared_by_corners(anchors, boxes[unknown]).amax(1) / areas(anchors)
         result[(inside >= 0.5) & (result < 0)] = UNKNOWN
     return result
 
 
-@pytest.mark.parametrize("count", [1, 15, 16, 17, 32, 50])
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 32, 50, 500])
 @pytest.mark.parametrize("ignored", [0.0, 0.4, 1.0])
 def test_many_boxes_are_matched_as_if_all_at_once(count: int, ignored: float) -> None:
     random = torch.Generator().manual_seed(count)
@@ -123,17 +144,54 @@ def test_many_boxes_are_matched_as_if_all_at_once(count: int, ignored: float) ->
     assert torch.equal(match(anchors, own)[0], matched_at_once(anchors, own))
 
 
+@pytest.mark.parametrize("is_planar", [True, False])
+def test_overlaps_have_the_same_bits_in_any_layout(is_planar: bool) -> None:
+    random = torch.Generator().manual_seed(0)
+    anchors = anchor_boxes(160, (8, 16, 32), SHAPES)
+    corner = torch.rand(500, 2, generator=random) * 150
+    boxes = torch.cat((corner, corner + torch.rand(500, 2, generator=random) * 90), 1)
+    boxes[::7] = boxes[::7].round()  # many overlaps are then equal
+    boxes[::50, 2:] = boxes[::50, :2]
+    given = anchors.T.contiguous().T if is_planar else anchors
+    for ours, theirs in ((intersections, shared_by_corners), (ious, ious_by_corners)):
+        wanted = theirs(anchors, boxes)
+        assert torch.equal(ours(boxes, given).T, wanted) and torch.equal(ours(given, boxes), wanted)
+
+
 def test_of_equal_boxes_the_first_is_learnt_however_far_apart_they_stand() -> None:
     boxes = [(0.0, 0.0, 10.0, 10.0)] + [(200.0, 200.0, 210.0, 210.0)] * 30
     assert match(ANCHORS, truth(*boxes, boxes[0]))[0, :2].tolist() == [0, 0]
     assert match(ANCHORS, truth(*boxes[1:], boxes[0]))[0, :2].tolist() == [30, 30]
 
 
-def test_focal_loss_is_weighted_cross_entropy_where_nothing_is_easy() -> None:
-    loss = focal_loss(torch.zeros(2), torch.tensor([1.0, 0.0]))
-    assert torch.allclose(loss, math.log(2) * 0.25 * torch.tensor([0.25, 0.75]))
-    assert focal_loss(torch.tensor(-9.0), torch.tensor(0.0)) < 1e-7
-    assert focal_loss(torch.tensor([-200.0, 200.0]), torch.tensor([1.0, 0.0])).isfinite().all()
+def claimed(box: tuple[float, float, float, float], rule: MatchRule) -> int:
+    """How many anchors stand for one tiny box, far below every threshold of IoU."""
+    anchors = anchor_boxes(96, (8, 16), SHAPES)
+    overlap = ious(torch.tensor([box]), anchors)
+    assert 0 < overlap.max() < rule.negative
+    return int((match(anchors, truth(box), rule) >= 0).sum())
+
+
+def test_all_equally_good_anchors_claim_a_tiny_box_not_those_that_rounding_chose() -> None:
+    """It lies whole within many of one size: their IoU differs by rounding, or not at all."""
+    boxes = [(x, x + 0.5, x + 3.7, x + 4.1) for x in (37.3, 41.9, 50.123)]
+    even, first = ([claimed(box, rule) for box in boxes] for rule in (EVEN_RULE, DENSE_RULE))
+    anchors = anchor_boxes(96, (8, 16), SHAPES)
+    for box, many, few in zip(boxes, even, first, strict=True):
+        overlap = ious_by_corners(anchors.double(), torch.tensor([box]).double()).squeeze(1)
+        assert many == int((overlap >= overlap.max() - 1e-7).sum()) > 2
+        # As before revision 2: those whose IoU is the very largest in single precision.
+        overlap = ious_by_corners(anchors, torch.tensor([box])).squeeze(1)
+        assert few == int((overlap == overlap.max()).sum()) <= many
+    assert sum(first) < sum(even)
+
+
+def test_no_box_is_claimed_by_anchors_that_are_not_the_best() -> None:
+    own = truth((0, 0, 10, 10), (54, 54, 56, 56))
+    assert torch.equal(match(ANCHORS, own, EVEN_RULE), match(ANCHORS, own))
+    # Nor by any where none overlaps it.
+    far = truth((200, 200, 210, 210))
+    assert match(ANCHORS, far, EVEN_RULE).tolist() == [[BACKGROUND] * 5]
 
 
 def predictions(regressors: int) -> Predictions:

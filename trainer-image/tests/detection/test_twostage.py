@@ -303,7 +303,7 @@ def test_in_half_precision_only_products_are_rounded() -> None:
 @pytest.mark.parametrize(("size", "levels"), [(256, 5), (512, 5), (544, 6)])
 def test_the_largest_anchors_are_about_as_large_as_the_picture(size: int, levels: int) -> None:
     with torch.device("meta"):
-        model = ARCHITECTURES[TEMPLATE].build(size, 2, 2)
+        model = ARCHITECTURES[TEMPLATE].build(size, 2, 2, 1)
     cells = [3 * (-(-size // stride)) ** 2 for stride in (4, 8, 16, 32, 64, 128)]
     assert model.level_sizes == cells[:levels]
 
