@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file
@@ -34,6 +34,15 @@ _COUNTERS = "num_batches_tracked"
 _FOREIGN = (b"PK", b"\x80\x02")
 
 
+class Loaded(NamedTuple):
+    """How many of the tensors that were asked for began as the base's."""
+
+    loaded: int
+    new: int
+    # The backbone's that the base lacked, by name: they begin at random.
+    missing: frozenset[str] = frozenset()
+
+
 def is_pretrained(base: Base) -> bool:
     """Whether the weights begin as something learnt."""
     return base.id != "none"
@@ -44,9 +53,8 @@ def load_base_into(
     base: Base,
     check_stop: Callable[[], None] = lambda: None,
     others: "Mapping[str, Tensor] | None" = None,
-) -> tuple[int, int]:
-    """Puts the base's weights into a backbone: tensors whose name and shape match, or that it can adapt. How many were
-    loaded, and are new.
+) -> Loaded:
+    """Puts the base's weights into a backbone: tensors whose name and shape match, or that it can adapt.
 
     `others` are more of the model's tensors, by their names in a published version: what the base has of them is
     loaded too. `check_stop` may raise to break a download off.
@@ -57,7 +65,7 @@ def load_base_into(
     own, others = backbone.state_dict(), others or {}
     count = len(own) + len(others)
     if not is_pretrained(base):
-        return 0, count
+        return Loaded(0, count)
     given = base_tensors(base, check_stop)
     matching = _matching(backbone, own, given)
     further = {
@@ -72,7 +80,8 @@ def load_base_into(
     for name, tensor in further.items():
         others[name].copy_(tensor)
     loaded = len(matching) + len(further)
-    return loaded, count - loaded
+    missing = {name for name in own if name not in matching and not name.endswith(_COUNTERS)}
+    return Loaded(loaded, count - loaded, frozenset(missing))
 
 
 def base_tensors(base: Base, check_stop: Callable[[], None] = lambda: None) -> "dict[str, Tensor]":

@@ -56,9 +56,11 @@ def build_classifier(run: TrainRun, check_stop: Callable[[], None] = lambda: Non
     base = backbone.build(run.hyperparameters.image_size)
     model = Classifier(base, backbone.features, len(run.concepts), backbone.dropout)
     begin_linear(model.head, run.hyperparameters.logreg)
-    model.base_loaded, _ = load_base_into(base, run.base, check_stop)
+    begun = load_base_into(base, run.base, check_stop)
+    model.base_loaded = begun.loaded
     model.settle_base(
         is_pretrained=is_pretrained(run.base),
+        missing=begun.missing,
         multiplier=run.hyperparameters.base_gradient_multiplier,
     )
     return model

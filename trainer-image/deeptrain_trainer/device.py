@@ -8,7 +8,6 @@ import torch
 
 from .failure import Failure
 
-
 # PyTorch's kernels are built for these GPUs and newer ones.
 _LEAST_CAPABILITY = (7, 5)
 

@@ -17,6 +17,7 @@ from .baseweights import is_pretrained, load_base_into
 from .data import open_data
 from .device import Device
 from .export import PARITY_IMAGES, agreement, pixels_graph, with_metadata
+from .figures.concepts import concept_files
 from .figures.neighbours import neighbour_files
 from .figures.picture import StoredPictures
 from .heldout import ConceptItems, protocol_of, sample
@@ -79,9 +80,11 @@ def build_embedder(
     seed_initialisation(run.seed)
     base = backbone.build(run.hyperparameters.image_size)
     model = Embedder(base, backbone.features, learnt_concepts, run.hyperparameters)
-    model.base_loaded, _ = load_base_into(base, run.base, check_stop)
+    begun = load_base_into(base, run.base, check_stop)
+    model.base_loaded = begun.loaded
     model.settle_base(
         is_pretrained=is_pretrained(run.base),
+        missing=begun.missing,
         multiplier=run.hyperparameters.base_gradient_multiplier,
     )
     return model
@@ -204,6 +207,8 @@ class EmbedderLearner:
 
         found = measure(exported_embedder(files["model.onnx"], self.run.threads))
         documents |= self._neighbours(found, queries, gallery)
+        title = f"{len(found.concepts):,} concepts, {found.items:,} queries of the {split} split"
+        documents |= concept_files(found.concepts, title)
         values, warnings = dict(found.values), []
         if is_pretrained(self.run.base) and "recall_at_1" in values:
             baseline = measure(self._base_embed()).values["recall_at_1"]

@@ -37,6 +37,9 @@ from .run import TrainRun
 
 # A folder that is being made and was not written to for so long belongs to a process that is gone.
 ABANDONED_SECONDS = 3600.0
+# One that was written to since is waited for: its owner is at work.
+FRESH_SECONDS = 60.0
+_LOOK_SECONDS = 0.5
 _FORMAT = 1
 _MANIFEST = "manifest.json"
 _GRAPH, _VECTORS, _REFERENCE = "base.onnx", "embeddings.npy", "reference.npy"
@@ -91,9 +94,12 @@ def open_embeddings(
     except (OSError, ValueError, KeyError, TypeError) as error:
         log({"type": "embeddings-damaged", "path": str(folder), "problem": str(error)})
     pixels = Pixels(dataset, items, Preprocess(size), run.threads)
-    log({"type": "embeddings-begun", "items": len(items)})
-    base = base_graph(run.base)
-    _make(folder, identity, _Source(base, size, pixels, run.threads, check_stop))
+    with _place(folder) as making:
+        if not _made_by_another(folder, identity, making, check_stop):
+            log({"type": "embeddings-begun", "items": len(items)})
+            base = base_graph(run.base)
+            _make(making, identity, _Source(base, size, pixels, run.threads, check_stop))
+            _appear(making, folder, identity)
     return _load(folder, identity)
 
 
@@ -162,8 +168,9 @@ def _load(folder: Path, identity: dict[str, Any]) -> Embeddings:
     )
 
 
-def _make(folder: Path, identity: dict[str, Any], source: _Source) -> None:
-    """Makes a folder, whole or not at all. Who makes the same at the same time makes it for nothing, and harmlessly."""
+@contextlib.contextmanager
+def _place(folder: Path) -> Iterator[Path]:
+    """A new folder in which that one is made. It is removed at the end, if it still has its name."""
     derived = folder.parent
     derived.mkdir(parents=True, exist_ok=True)
     _sweep(derived)
@@ -172,28 +179,66 @@ def _make(folder: Path, identity: dict[str, Any], source: _Source) -> None:
     try:
         # chmod, because the umask may have taken bits away; the set-group-ID bit of the store stays.
         making.chmod(stat.S_IMODE(making.stat().st_mode) | _DIRECTORY_MODE)
-        count = len(source.pixels)
-        compared = np.unique(np.linspace(0, count - 1, min(count, PARITY_IMAGES)).astype(np.int64))
-        files = {
-            _GRAPH: write_synced(making / _GRAPH, source.base.graph),
-            _VECTORS: _write_rows(making / _VECTORS, source.vectors(), count),
-        }
-        found = np.load(making / _VECTORS, mmap_mode="r")[compared]
-        np.save(making / _REFERENCE, source.references(compared, found))
-        files[_REFERENCE] = write_synced(making / _REFERENCE, (making / _REFERENCE).read_bytes())
-        manifest = {
-            **identity,
-            "imageSize": source.size,
-            "compared": compared.tolist(),
-            "files": files,
-        }
-        write_synced(making / _MANIFEST, json.dumps(manifest).encode())
-        for path in making.iterdir():
-            path.chmod(_FILE_MODE)
-        sync_directory(making)
-        _appear(making, folder, identity)
+        yield making
     finally:
         shutil.rmtree(making, ignore_errors=True)
+
+
+def _made_by_another(
+    folder: Path, identity: dict[str, Any], making: Path, check_stop: Callable[[], None]
+) -> bool:
+    """Waits while another process makes the same, so that models which begin together embed once. Whether it is there.
+
+    Where two begin at the very same moment both may make it: for nothing, and harmlessly.
+    """
+    said = False
+    while _is_being_made(making):
+        check_stop()
+        if not said:
+            log({"type": "embeddings-awaited", "path": str(folder)})
+            said = True
+        os.utime(making)  # whoever waits for this one is not to take it for dead
+        time.sleep(_LOOK_SECONDS)
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            _load(folder, identity)
+            return True
+    return False
+
+
+def _is_being_made(mine: Path) -> bool:
+    """Whether another process is at work on it, or has begun to and goes first by its name."""
+    for other in mine.parent.glob(f"{mine.name.rpartition('-')[0]}-*"):
+        if other == mine:
+            continue
+        with contextlib.suppress(OSError):
+            files = list(other.iterdir())
+            newest = max(path.stat().st_mtime for path in (other, *files))
+            if time.time() - newest < FRESH_SECONDS and (files or other.name < mine.name):
+                return True
+    return False
+
+
+def _make(making: Path, identity: dict[str, Any], source: _Source) -> None:
+    """Fills the folder."""
+    count = len(source.pixels)
+    compared = np.unique(np.linspace(0, count - 1, min(count, PARITY_IMAGES)).astype(np.int64))
+    files = {
+        _GRAPH: write_synced(making / _GRAPH, source.base.graph),
+        _VECTORS: _write_rows(making / _VECTORS, source.vectors(), count),
+    }
+    found = np.load(making / _VECTORS, mmap_mode="r")[compared]
+    np.save(making / _REFERENCE, source.references(compared, found))
+    files[_REFERENCE] = write_synced(making / _REFERENCE, (making / _REFERENCE).read_bytes())
+    manifest = {
+        **identity,
+        "imageSize": source.size,
+        "compared": compared.tolist(),
+        "files": files,
+    }
+    write_synced(making / _MANIFEST, json.dumps(manifest).encode())
+    for path in making.iterdir():
+        path.chmod(_FILE_MODE)
+    sync_directory(making)
 
 
 def _write_rows(path: Path, chunks: Iterator[NDArray[np.float32]], rows: int) -> str:

@@ -35,7 +35,7 @@ def build_optimizer(
     written = hyperparameters.weight_decay
     weight_decay = recipe.weight_decay if written is None else written
     base_multiplier = hyperparameters.base_gradient_multiplier
-    of_base = {id(p) for p in model.base.parameters()}
+    of_base = {id(p) for p in model.base_parameters()}
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = []
     for is_base, multiplier in ((True, base_multiplier), (False, 1.0)):

@@ -21,7 +21,9 @@ def share_modules(model: BasedModel, share: Share, device_type: str) -> None:
     """
     if share.processes == 1:
         return
-    frozen = set(model.base.modules()) if model.base_statistics_frozen else set()
+    frozen: set[nn.Module] = set()
+    if model.base_statistics_frozen:
+        frozen = set(model.base.modules()) - set(model.new_in_base)
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm2d) and child not in frozen:

@@ -1,4 +1,4 @@
-"""Which device a process computes on, and how exactly. No machine of the tests has a GPU: PyTorch's answers are given."""
+"""Which device a process computes on, and how exactly. The tests have no GPU: PyTorch's answers are given."""
 
 from collections.abc import Callable
 

@@ -218,6 +218,13 @@ def test_its_weights_are_base_projection_and_centres(
     assert worst["concept"] in MANY and len(worst["neighbours"]) == 6
     assert worst["sha256"] not in [each["sha256"] for each in worst["neighbours"]]
     assert (published[0] / "artifact" / "evaluation" / "neighbours.png").exists()
+    table = (published[0] / "artifact" / "evaluation" / "concepts.csv").read_text().splitlines()
+    assert table[0] == "concept,support,recall" and len(table) == 1 + len(MANY)
+    rows = json.loads((published[0] / "artifact" / "evaluation" / "concepts.json").read_text())
+    assert [row for row in rows["concepts"] if row["support"]] == [
+        row for row in metrics["concepts"] if row["support"]
+    ]
+    assert (published[0] / "artifact" / "evaluation" / "concepts.png").exists()
     assert bool(metrics["warnings"]) == (values["recall_at_1"] < values["baseline_recall_at_1"])
 
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from deeptrain_trainer.augment import to_planes
 from deeptrain_trainer.export import exported_model, model_graph, parity
 from deeptrain_trainer.failure import Failure
-from deeptrain_trainer.models import Classifier
+from deeptrain_trainer.models import BACKBONES, Classifier
 from deeptrain_trainer.models.efficientnet_lite0 import EfficientNetLite0
 from deeptrain_trainer.models.resnet import ResNet18
 from deeptrain_trainer.preprocess import Preprocess, preprocess_graph
@@ -106,3 +107,25 @@ def test_a_convolution_and_its_batch_norm_are_one_node_with_constant_weights() -
     assert len(convolutions) == 49
     assert all(set(node.input[1:]) <= constants for node in convolutions)
     assert not {"BatchNormalization", "Sqrt", "Rsqrt"} & {node.op_type for node in graph.node}
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("convnext-tiny", 64), ("vit-small", 96), ("resnet50", 64)]
+)
+def test_every_backbone_is_exported_as_it_is_trained(name: str, size: int) -> None:
+    """Those whose graphs no other test makes."""
+    torch.manual_seed(0)
+    backbone = BACKBONES[name]
+    model = Classifier(backbone.build(size), backbone.features, 3, backbone.dropout).eval()
+    pixels = images(5, size)
+    pixels[1] //= 8
+    with (
+        torch.no_grad()
+    ):  # an untrained head gives nearly the same for all, and random features may be large
+        features = model.base(to_planes(torch.from_numpy(pixels)))
+        model.head.weight.normal_().div_((features - features.mean(0)).norm(dim=1).mean())
+        model.head.bias.copy_(-model.head.weight @ features.mean(0))
+    run = exported_model(model_graph(model, size, True, CONCEPTS), 1)
+    assert np.ptp(run(pixels), axis=0).max() > 0.1
+    for batch in (1, 2):
+        assert parity(model, True, run, pixels, batch)["largestDifference"] < 1e-4

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,47 @@ def test_who_makes_the_same_at_the_same_time_does_no_harm(make: MakeRun) -> None
     for vectors in found:
         np.testing.assert_array_equal(vectors, expected)
     assert list(run.derived.iterdir()) == [folder]
+
+
+def test_what_another_is_making_is_waited_for(
+    make: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = typed(make())
+    folder = next(run.derived.iterdir())
+    expected = np.array(opened(run).vectors)
+    made = folder.rename(run.derived / "made")
+    # At work, although its name comes after any other's.
+    other = run.derived / f".making-{folder.name}-zzz"
+    other.mkdir()
+    (other / "base.onnx").write_bytes(b"half")
+    forbid_bases(monkeypatch)
+    looks: list[None] = []
+
+    def look() -> None:
+        looks.append(None)
+        if len(looks) == 3:
+            made.rename(folder)
+
+    found = open_embeddings(run, open_data(run).dataset, look)
+    np.testing.assert_array_equal(found.vectors, expected)
+    assert len(looks) == 3 and sorted(run.derived.iterdir()) == sorted([other, folder])
+
+
+@pytest.mark.usefixtures("ready")
+def test_who_is_silent_for_long_is_not_waited_for(
+    make: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embeddings, "FRESH_SECONDS", 2.0)
+    run = typed(make())
+    folder = next(run.derived.iterdir())
+    expected = np.array(opened(run).vectors)
+    shutil.rmtree(folder)
+    other = run.derived / f".making-{folder.name}-000"
+    other.mkdir()
+    looks: list[float] = []
+    found = open_embeddings(run, open_data(run).dataset, lambda: looks.append(time.monotonic()))
+    np.testing.assert_array_equal(found.vectors, expected)
+    assert looks[-1] - looks[0] > 1
 
 
 @pytest.mark.usefixtures("ready")

@@ -15,10 +15,13 @@ from deeptrain_trainer.bases import base_folder, write_bases
 from deeptrain_trainer.baseweights import base_tensors
 from deeptrain_trainer.engine import Training, run_training
 from deeptrain_trainer.failure import Failure
-from deeptrain_trainer.models import BACKBONES
+from deeptrain_trainer.models import BACKBONES, Classifier
 from deeptrain_trainer.models.efficientnet_lite0 import ConvNorm, EfficientNetLite0
 from deeptrain_trainer.models.resnet import ResNet18
-from deeptrain_trainer.run import Base
+from deeptrain_trainer.optimizer import Recipe, build_optimizer
+from deeptrain_trainer.run import Base, Hyperparameters
+from deeptrain_trainer.sharded import SharedBatchNorm2d, share_modules
+from deeptrain_trainer.share import Share
 
 # The constant of api/bases.ts.
 LITE0_DIGEST = "sha256:af62fb93f7bca7b284be3d80df1c51c17ef79365e0c5c25c9d38ef9797986e71"
@@ -202,3 +205,29 @@ def test_statistics_of_random_weights_follow_a_short_training(
     )
     run_training(t)
     assert t.state.history[-1]["validation"]["top1"] >= 0.9
+
+
+@pytest.mark.parametrize("multiplier", [0.1, 0.0])
+def test_what_a_pretrained_base_lacks_learns_as_the_new_parts_do(multiplier: float) -> None:
+    """A detector on EfficientNet-Lite0 has no last convolution: a classifier that begins with it has a new one."""
+    model = Classifier(EfficientNetLite0(64), 1280, 3, dropout=0.0)
+    given = {name for name in model.base.state_dict() if not name.startswith("head.")}
+    missing = frozenset(model.base.state_dict()) - given
+    model.settle_base(is_pretrained=True, multiplier=multiplier, missing=missing)
+    new, known = model.base.get_submodule("head"), model.base.get_submodule("stem")
+    share_modules(model, Share(rank=1, processes=2), "cpu")
+    model.train()
+    assert isinstance(new.norm, SharedBatchNorm2d) and new.norm.training
+    assert not isinstance(known.norm, SharedBatchNorm2d) and not known.norm.training
+    assert all(p.requires_grad for p in new.parameters())
+    assert all(p.requires_grad == (multiplier > 0) for p in known.parameters())
+    hyperparameters = Hyperparameters(4, 0.1, 1, base_gradient_multiplier=multiplier)
+    rates = {
+        id(parameter): group["multiplier"]
+        for group in build_optimizer(model, Recipe("SGD", 1e-4), hyperparameters).param_groups
+        for parameter in group["params"]
+    }
+    assert {rates[id(p)] for p in [*new.parameters(), *model.head.parameters()]} == {1.0}
+    assert {rates.get(id(p), 0.0) for p in known.parameters()} == {multiplier}
+    model.eval()
+    assert not new.norm.training

@@ -89,21 +89,22 @@ class Findings(NamedTuple):
         held_out = {
             name: counts[name, "validation"] + counts[name, "test"] for name in self.concepts
         }
-        none = [name for name in self.concepts if held_out[name] == 0]
+        items = self.items()
+        final: Split = "test" if items["test"] else "validation"
+        none = [name for name in self.concepts if counts[name, final] == 0]
         low = sorted(
             (n for n in self.concepts if 0 < held_out[n] < LOW_SUPPORT), key=lambda n: held_out[n]
         )
-        train = self.items()["train"]
         leaks = groups_across_splits(self.members, self.splits)
         listed_low = ", ".join(f"{name} ({held_out[name]})" for name in low)
         found = {
-            "FewItems": train < FEW_ITEMS
-            and f"{train} items to learn from; at least {FEW_ITEMS} are advised",
+            "FewItems": items["train"] < FEW_ITEMS
+            and f"{items['train']} items to learn from; at least {FEW_ITEMS} are advised",
             "NoHeldOutExamples": none
-            and f"{len(none)} concepts have no item in validation or test, so nothing tells how "
-            f"well they are learned: {', '.join(none)}",
+            and f"{_concepts(len(none))} no item in {final}, where final metrics are measured, so "
+            f"nothing tells how well they are learned: {', '.join(none)}",
             "LowSupport": low
-            and f"{len(low)} concepts have fewer than {LOW_SUPPORT} items in validation and test, "
+            and f"{_concepts(len(low))} fewer than {LOW_SUPPORT} items in validation and test, "
             f"so their metrics are rough: {listed_low}",
             "DuplicatesAcrossSplits": leaks
             and f"{leaks} pictures are in more than one split, byte for byte: metrics will look "
@@ -114,6 +115,10 @@ class Findings(NamedTuple):
             for reason, message in found.items()
             if isinstance(message, str)
         ]
+
+
+def _concepts(count: int) -> str:
+    return "1 concept has" if count == 1 else f"{count} concepts have"
 
 
 def _size(box: Box) -> str:

@@ -17,6 +17,12 @@ from .text import face, fit, label
 Row = Mapping[str, Any]
 
 MOST_ROWS = 50
+# In words, what concepts are compared by.
+_COMPARED = {
+    "ap": "average precision",
+    "video_ap": "average precision of videos",
+    "recall": "recall",
+}
 _NAME_WIDTH, _COLUMN, _ROW_HEIGHT, _TEXT, _GAP = 220, 96, 22, 13, 18
 # What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -51,8 +57,7 @@ def _csv(rows: Sequence[Row]) -> bytes:
 
 def _table(rows: Sequence[Row], title: str) -> Image.Image:
     columns, shown = _columns(rows), worst_first(rows)[:MOST_ROWS]
-    of_videos = " of videos" if worst_by(rows) == "video_ap" else ""
-    note = f"Lowest average precision{of_videos} first."
+    note = f"Lowest {_COMPARED[worst_by(rows)]} first."
     if len(shown) < len(rows):
         note += f" The first {len(shown)} of {len(rows):,} concepts; all are in concepts.csv."
     top = heading_height(note)

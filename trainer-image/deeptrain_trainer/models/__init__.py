@@ -53,7 +53,8 @@ def backbone_name(template: str) -> str:
 
 
 class BasedModel(nn.Module):
-    """A base whose weights may be given, and new parts. Everything outside of `base` begins at random."""
+    """A base whose weights may be given, and new parts. Everything outside of `base` begins at random, and modules of
+    it that the given weights lack: these learn as the new parts do."""
 
     def __init__(self, base: nn.Module) -> None:
         super().__init__()
@@ -61,6 +62,7 @@ class BasedModel(nn.Module):
         # Frozen statistics: a small set of images would spoil those that the base was trained with.
         self.base_statistics_frozen = False
         self.base_frozen = False
+        self._missing: frozenset[str] = frozenset()
         # How many of the model's tensors began as the base's; None where the base is no part of the model.
         self.base_loaded: int | None = None
 
@@ -73,14 +75,38 @@ class BasedModel(nn.Module):
             for module in self.base.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
+        for module in self.new_in_base:
+            module.training = mode
         return self
 
-    def settle_base(self, *, is_pretrained: bool, multiplier: float) -> None:
-        """What base_gradient_multiplier and the origin of its weights mean for the base: 0 freezes it."""
+    def settle_base(
+        self, *, is_pretrained: bool, multiplier: float, missing: frozenset[str] = frozenset()
+    ) -> None:
+        """What base_gradient_multiplier and the origin of its weights mean for the base: 0 freezes it.
+
+        `missing`: tensors of the base, by name, that the given weights lack.
+        """
         self.base_statistics_frozen = multiplier == 0 or is_pretrained
         self.base_frozen = multiplier == 0
+        self._missing = missing
         if self.base_frozen:
             self.base.requires_grad_(False)
+            for parameter in self._new_parameters():
+                parameter.requires_grad_(True)
+
+    @property
+    def new_in_base(self) -> list[nn.Module]:
+        """Modules of a pretrained base that begin at random."""
+        owners = sorted({name.rpartition(".")[0] for name in self._missing})
+        return [self.base.get_submodule(name) for name in owners]
+
+    def base_parameters(self) -> list[nn.Parameter]:
+        """Those that base_gradient_multiplier is of."""
+        new = {id(parameter) for parameter in self._new_parameters()}
+        return [p for p in self.base.parameters() if id(p) not in new]
+
+    def _new_parameters(self) -> list[nn.Parameter]:
+        return [p for module in self.new_in_base for p in module.parameters(recurse=False)]
 
     def base_counts(self) -> dict[str, dict[str, int]]:
         """`base` of a report and a record: how many tensors began as the base's, and how many are new."""

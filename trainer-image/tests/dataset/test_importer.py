@@ -239,6 +239,25 @@ def test_warnings_say_what_is_thin(place: Place) -> None:
     assert all(len(message) <= 512 for message in warnings.values())
 
 
+@pytest.mark.parametrize(("name", "final"), [("test", "test"), ("valid", "validation")])
+def test_a_concept_that_the_final_metrics_are_not_measured_on_is_named(
+    place: Place, name: str, final: str
+) -> None:
+    """Validation alone has the cats: it chooses the epoch, but where there is a test split it measures nothing."""
+    held_out = {f"{name}/dog/{n}.png": GOOD[f"dog/{n}.png"] for n in range(2)}
+    training = {
+        n: d for n, d in GOOD.items() if n.startswith("cat") or n not in ("dog/0.png", "dog/1.png")
+    }
+    files = {**below("train", training), **held_out}
+    if name == "test":
+        files = {n: d for n, d in files.items() if n != "train/cat/0.png"}
+        files["valid/cat/0.png"] = GOOD["cat/0.png"]
+    place.run_folder(files)
+    warnings = {w["reason"]: w["message"] for w in place.reporter.report["warnings"]}
+    assert warnings["NoHeldOutExamples"].startswith(f"1 concept has no item in {final}, where")
+    assert warnings["NoHeldOutExamples"].endswith(": cat")
+
+
 def test_the_report_is_what_the_record_vouches_for(place: Place) -> None:
     record = place.run_folder(GOOD)
     report = place.reporter.report
