@@ -45,7 +45,7 @@ export const Hyperparameters = z
       .max(1)
       .optional()
       .describe(
-        "The learning rate of the pre-initialised base is the learning rate times this. 0 freezes the base, batch-norm included. Default: the template's; 1 where the weights begin at random. Classifiers, detectors and embedders.",
+        "The learning rate of the pre-initialised base is the learning rate times this. 0 freezes the base, batch-norm included. Of a pretrained ResNet-50 below a detector the stem and the first stage are always frozen. Default: the template's; 1 where the weights begin at random. Classifiers, detectors and embedders.",
       ),
     batch_size: z
       .int()
@@ -59,7 +59,7 @@ export const Hyperparameters = z
       .max(1)
       .optional()
       .describe(
-        "Boxes that score below it are not returned: the operating point of the reported precision and recall, and the default of the exported model. Average precision does not depend on it, and a change trains nothing. Default 0.3. Detectors.",
+        "Boxes that score below it are not returned: the operating point of the reported precision and recall, and the default of the exported model. Average precision does not depend on it, and a change trains nothing: it counts from the next version on. Default 0.3. Detectors.",
       ),
     image_size: z
       .int()

@@ -57,7 +57,9 @@ describe("formats", () => {
     );
     const model = await objects.untilModel("fast", isReady, TRAINED_MS);
     expect(model.status?.metrics?.split).toBe("test");
-    expect(model.status?.metrics?.values.map50).toBeGreaterThanOrEqual(0);
+    // Six steps teach next to nothing: that it learns is a test of the trainer.
+    const measured = { map: expect.any(Number), map50: expect.any(Number) };
+    expect(model.status?.metrics?.values).toMatchObject(measured);
   });
 
   test("videos become frames, whose splits are those of their videos", async () => {

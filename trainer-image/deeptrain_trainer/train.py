@@ -176,7 +176,7 @@ def _finish(t: Training) -> dict[str, Any]:
 
     t.reporter.send({"type": "phase", "phase": "evaluating"})
     evaluation = t.learner.evaluate(files)
-    rows = _worst_first(evaluation)
+    rows = worst_rows(evaluation)
     t.reporter.send(
         {
             "type": "evaluation",
@@ -231,7 +231,7 @@ def _details(t: Training, evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _worst_first(evaluation: Evaluation) -> list[dict[str, Any]]:
+def worst_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     """Without those that could not be measured."""
     rows = evaluation.concepts
     worst = [rows[i] for i in worst_first(rows) if worst_by(rows) in rows[i]]

@@ -26,12 +26,13 @@ from deeptrain_trainer.embedder import (
     parity,
     worse_than_base,
 )
-from deeptrain_trainer.engine import Training, restore_state, run_training
+from deeptrain_trainer.engine import Training, restore_state, run_training, train_step
 from deeptrain_trainer.failure import Failure, Stopped
 from deeptrain_trainer.models.efficientnet_lite0 import EfficientNetLite0
 from deeptrain_trainer.preprocess import open_session
 from deeptrain_trainer.run import Base, TrainRun
 from deeptrain_trainer.run import train_run as typed
+from deeptrain_trainer.schedule import Schedule
 from deeptrain_trainer.train import prepare, train
 
 LITE0 = {
@@ -356,6 +357,32 @@ def test_angular_margin_and_scale_are_those_of_the_loss(
         angles += margin * F.one_hot(concepts, len(centres))
         expected = F.cross_entropy(scale * angles.cos(), concepts).item()
         assert training.learner.loss((images, concepts)).item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_its_schedule_batch_and_rates_are_those_that_are_written(
+    dataset: dict[str, str], tmp_path: Path
+) -> None:
+    written = {
+        "base_gradient_multiplier": 0.25,
+        "batch_size": 5,
+        "image_size": 64,
+        "lrate": 2e-4,
+        "num_epochs": 7,
+        "num_items_per_epoch": 12,
+        "init_epochs": 3,
+        "step_epochs": 2,
+        "lrate_decay": 0.5,
+        "test_freq": 5,
+        "early_stop_epochs": 6,
+    }
+    training = prepared(typed(embedder_run(dataset, tmp_path, CONCEPTS, **written)))
+    assert training.schedule == Schedule(7, 3, 2e-4, 3, 2, 5, 6, 0.5, "step")
+    images, concepts = training.learner.load_batch(0)
+    assert images.shape == (5, 3, 64, 64) and concepts.shape == (5,)
+    training.model.train()
+    training.state.step = 2  # after the warm-up
+    assert train_step(training, (images, concepts)) is not None
+    assert {group["lr"] for group in training.optimizer.param_groups} == {2e-4, 2e-4 * 0.25}
 
 
 def test_weight_decay_and_the_schedule_are_those_that_are_written(

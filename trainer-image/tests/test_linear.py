@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from deeptrain_trainer.basegraph import BaseGraph, base_graph, base_image_size
 from deeptrain_trainer.checkpoint import Checkpoints
 from deeptrain_trainer.data import open_data
 from deeptrain_trainer.embeddings import items_in_order, open_embeddings
+from deeptrain_trainer.engine import train_step
 from deeptrain_trainer.export import with_metadata
 from deeptrain_trainer.failure import Failure, Stopped
 from deeptrain_trainer.models.resnet import ResNet18
@@ -33,7 +35,8 @@ from deeptrain_trainer.preparation import prepare_inputs
 from deeptrain_trainer.preprocess import Preprocess, open_session
 from deeptrain_trainer.run import Base, TrainRun
 from deeptrain_trainer.run import train_run as typed
-from deeptrain_trainer.train import train
+from deeptrain_trainer.schedule import Schedule
+from deeptrain_trainer.train import prepare, train
 
 FILES = ["base.onnx", "embeddings.npy", "manifest.json", "reference.npy"]
 MakeRun = Callable[..., dict[str, Any]]
@@ -196,6 +199,30 @@ def test_softmax_gives_shares(make: MakeRun) -> None:
     head = open_session(Path(run["output"], "artifact", "head.onnx").read_bytes(), 1)
     scores = head.run(["scores"], {"embedding": opened(typed(run)).vectors})[0]
     np.testing.assert_allclose(scores.sum(1), 1, atol=1e-5)
+
+
+def test_its_schedule_batch_and_rate_are_those_that_are_written(make: MakeRun) -> None:
+    t = prepare(typed(make(batch_size=5, lrate=0.2, num_epochs=30)), Recorder(), lambda: None)
+    assert replace(t.schedule, init_epochs=1, step_epochs=1) == Schedule(
+        30, 10, 0.2, 1, 1, 3, shape="cosine"
+    )
+    assert t.learner.load_batch(0)[0].shape == (5, 512)
+    t.state.step = t.schedule.warmup_steps
+    train_step(t, t.learner.load_batch(0))
+    (rate,) = {group["lr"] for group in t.optimizer.param_groups}
+    assert rate == t.schedule.lrate_at(t.schedule.warmup_steps) > 0.19
+
+
+def test_label_smoothing_keeps_a_head_from_being_sure(make: MakeRun) -> None:
+    def surest(output: str, **changes: Any) -> float:
+        run = make(output, logreg=False, lrate=0.03, num_epochs=40, **changes)
+        trained(run)
+        head = open_session(Path(run["output"], "artifact", "head.onnx").read_bytes(), 1)
+        scores = head.run(["scores"], {"embedding": opened(typed(run)).vectors})[0]
+        return float(scores.max())
+
+    # 0.7 + 0.3 / 3 is what it learns.
+    assert surest("smooth", label_smoothing=0.3) < 0.9 < 0.99 < surest("plain")
 
 
 def test_weight_decay_keeps_the_head_small(make: MakeRun) -> None:

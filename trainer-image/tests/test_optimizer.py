@@ -64,6 +64,18 @@ def test_every_template_has_the_optimiser_and_the_weight_decay_that_are_document
         assert (recipe.optimizer, recipe.weight_decay) == want, case
 
 
+def test_gradients_are_clipped_where_the_catalogue_says() -> None:
+    norms = {
+        (template, recipe_of(template, revision, pretrained).clip_norm)
+        for template, revision, pretrained in documented()
+    }
+    detectors = {(template, 10.0) for template in ARCHITECTURES}
+    assert {norm for norm in norms if norm[1] is not None} == detectors | {
+        ("visual-classifier/convnext-tiny", 1.0),
+        ("visual-classifier/vit-small", 1.0),
+    }
+
+
 def test_a_training_is_of_its_revision(prepared: Callable[..., Training]) -> None:
     def optimizer(**changes: Any) -> torch.optim.Optimizer:
         return prepared(**{**LITE0, "templateRevision": 3, **changes}).optimizer

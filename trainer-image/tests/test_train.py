@@ -24,10 +24,11 @@ from deeptrain_trainer.dataset.image import decode_rgb
 from deeptrain_trainer.engine import Training, run_training
 from deeptrain_trainer.export import exported_model
 from deeptrain_trainer.failure import Failure, Stopped
+from deeptrain_trainer.learner import Evaluation
 from deeptrain_trainer.optimizer import optimizer_state
 from deeptrain_trainer.preprocess import open_session
 from deeptrain_trainer.run import train_run as typed
-from deeptrain_trainer.train import train
+from deeptrain_trainer.train import train, worst_rows
 
 Prepared = Callable[..., Training]
 
@@ -391,6 +392,16 @@ def test_training_writes_a_checkpoint_within_an_epoch(
     assert isinstance(t.reporter, Recorder)
     assert [event["step"] for event in t.reporter.of("checkpoint")] == [1, 2, 3, 4, 5, 6, 6]
     assert [event["step"] for event in t.reporter.of("step")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_report_has_the_fifty_worst_concepts_that_were_measured() -> None:
+    """The endpoint refuses more."""
+    rows: list[dict[str, Any]] = [
+        {"concept": f"c{i}", "support": 1, "ap": (i * 37 % 60) / 60} for i in range(60)
+    ]
+    del rows[0]["ap"]  # the worst, if it had been measured
+    told = worst_rows(Evaluation("test", 60, {}, rows))
+    assert [row["ap"] for row in told] == [i / 60 for i in range(1, 51)]
 
 
 def test_gpus_need_a_gpu(run_file: RunFile) -> None:

@@ -157,7 +157,14 @@ class DetectorLearner:
         evaluated |= curve_files(metrics.curves, names, f"{where.capitalize()}, at IoU .50")
         pictures = StoredPictures(self.data.dataset, final.items)
         evaluated |= box_mistake_files(final.truth, found, names, pictures, threshold)
-        return Evaluation(split, len(final), metrics.values, metrics.concepts, evaluated)
+        return Evaluation(
+            split,
+            len(final),
+            metrics.values,
+            metrics.concepts,
+            evaluated,
+            manifest={"detection_score_threshold": threshold},
+        )
 
     def _least(self, images: int) -> float:
         """What losses of so many images are divided by at least: where next to none of them shows a box, the sum over

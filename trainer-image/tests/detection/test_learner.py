@@ -27,6 +27,7 @@ from deeptrain_trainer.engine import Training, run_training, train_step
 from deeptrain_trainer.failure import Failure
 from deeptrain_trainer.preprocess import open_session
 from deeptrain_trainer.run import train_run as typed
+from deeptrain_trainer.schedule import Schedule
 from deeptrain_trainer.train import prepare, resume, train
 
 from .shapes import CONCEPTS, detector_run, pictures, stored_shapes
@@ -141,6 +142,38 @@ def test_the_base_is_the_backbone_alone_and_may_be_frozen(prepared: Prepared) ->
     assert all(torch.equal(b, statistics[n]) for n, b in frozen.model.base.named_buffers())
     trained = moved(prepared(base_gradient_multiplier=0.2))
     assert trained["base.blocks.15.project.conv.weight"] > 0
+
+
+def test_the_base_moves_by_its_share_of_the_rate(prepared: Prepared) -> None:
+    """AdamW's first step moves each weight by its rate, whatever its gradient is."""
+    written = {"weight_decay": 0.0, "lrate": 1e-3}
+    distances = [moved(prepared(**written, base_gradient_multiplier=m), 1) for m in (0.2, 1)]
+    base = "base.blocks.15.project.conv.weight"
+    new = next(name for name in distances[0] if name.startswith("head.pyramid."))
+    assert distances[0][base] == pytest.approx(0.2 * distances[1][base], rel=1e-3)
+    assert distances[0][new] == pytest.approx(distances[1][new], rel=1e-3)
+
+
+def test_its_schedule_batch_and_rate_are_those_that_are_written(prepared: Prepared) -> None:
+    written = {
+        "batch_size": 4,
+        "image_size": 128,
+        "lrate": 2e-4,
+        "num_epochs": 7,
+        "num_items_per_epoch": 10,
+        "init_epochs": 3,
+        "step_epochs": 2,
+        "lrate_decay": 0.5,
+        "test_freq": 5,
+        "early_stop_epochs": 6,
+    }
+    t = prepared(**written)
+    assert t.schedule == Schedule(7, 3, 2e-4, 3, 2, 5, 6, 0.5, "step")
+    images, _, _ = t.learner.load_batch(0)
+    assert images.shape == (4, 3, 128, 128)
+    t.state.step = t.schedule.warmup_steps
+    moved(t, 1)
+    assert {group["lr"] for group in t.optimizer.param_groups} == {2e-4, 2e-4 * 0.2}
 
 
 def test_weight_decay_and_the_schedule_are_those_that_are_written(prepared: Prepared) -> None:
