@@ -222,7 +222,8 @@ def test_label_smoothing_keeps_a_head_from_being_sure(make: MakeRun) -> None:
         return float(scores.max())
 
     # 0.7 + 0.3 / 3 is what it learns.
-    assert surest("smooth", label_smoothing=0.3) < 0.9 < 0.99 < surest("plain")
+    assert surest("smooth", label_smoothing=0.3) < 0.9
+    assert surest("plain") > 0.99
 
 
 def test_weight_decay_keeps_the_head_small(make: MakeRun) -> None:
