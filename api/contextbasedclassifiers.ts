@@ -11,7 +11,7 @@ const defaults: Defaults = {
 const linear: Revisions = [
   {
     type: "context-based-classifier",
-    bases: ["efficientnet-lite0"],
+    bases: ["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"],
     maxBatchSize: 1024,
     memory: "4Gi",
     pretrained: defaults,

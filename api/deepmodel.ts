@@ -91,7 +91,7 @@ export const BaseSpec = z
       .enum(baseNames)
       .optional()
       .describe(
-        "Weights of the catalogue, bundled with the trainer image. `none`: the weights begin at random. `efficientnet-lite0`: trained on ImageNet, for templates of that architecture and for context-based classifiers.",
+        "Weights of the catalogue, bundled with the trainer image. `none`: the weights begin at random. `efficientnet-lite0`: trained on ImageNet, for templates of that architecture and for context-based classifiers. `efficientnet-lite1` and `efficientnet-lite2`: larger ones, for context-based classifiers alone, whose pictures they take at 240 and 260 pixels.",
       ),
     http: z
       .object({

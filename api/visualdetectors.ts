@@ -66,7 +66,7 @@ const detector = (
 
 /**
  * Revision 2 has the same defaults. What the trainer builds is another: anchors as large as the picture at every image_size,
- * batches without boxes that count no more than others, and tiny objects for all equally good anchors.
+ * batches with next to no boxes that count no more than others, and tiny objects for all equally good anchors.
  */
 const withLargerAnchors = ([first]: Revisions): Revisions => [first, first];
 

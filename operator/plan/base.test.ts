@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { efficientnetLite0 } from "../../api/bases.ts";
+import { catalogueBase } from "../../api/bases.ts";
 import type { Dataset } from "../../api/dataset.ts";
 import type { BaseSpec, DeepModel, DeepModelSpec, DeepModelStatus } from "../../api/deepmodel.ts";
 import type { ModelVersion, ModelVersionSpec } from "../../api/modelversion.ts";
@@ -15,6 +15,8 @@ import { brokenInvariants } from "./testing/invariants.ts";
 const lite = "visual-classifier/efficientnet-lite0";
 const linear = "context-based-classifier/linear";
 const arcface = "visual-embedder/arcface-efficientnet-lite0";
+
+const efficientnetLite0 = catalogueBase("efficientnet-lite0");
 
 const conditionsOf = (ready: string, reason: string, others: string[] = []) =>
   ["Ready", ...others].map((type) => ({
@@ -69,6 +71,15 @@ describe("where the weights begin", () => {
     ["nothing written, a head", undefined, linear, efficientnetLite0],
     ["none", { name: "none" }, lite, { id: "none" }],
     ["a name", { name: "efficientnet-lite0" }, arcface, efficientnetLite0],
+    [
+      "a larger one",
+      { name: "efficientnet-lite2" },
+      linear,
+      {
+        id: "efficientnet-lite2",
+        digest: "sha256:07c0ecc2c4a9e0cd1249d99697c6f70fb2a894f3099f88a645c9e3ae464a9877",
+      },
+    ],
     [
       "an address",
       { http: { url: "https://a.test/w", sha256: "a".repeat(64) } },

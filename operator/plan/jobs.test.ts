@@ -204,6 +204,15 @@ describe("what prepares a training with GPUs", () => {
   });
 });
 
+test("a default of memory is for each GPU, and of one process for what precedes them", () => {
+  const placed = placementOf({ ...model().spec, resources: { gpus: 4 } });
+  const memory = [prepareJob, trainingJob].map((jobOf) => {
+    const job = JSON.stringify(jobOf({ ...inputs, placement: placed }, settings));
+    return [...job.matchAll(/"memory":"([0-9A-Za-z]+)"/g)].map(([, value]) => value);
+  });
+  expect(memory.map((values) => [...new Set(values)])).toEqual([["4Gi"], ["16Gi"]]);
+});
+
 describe("what a training sees beside its data", () => {
   const seen = (spec: Partial<ModelVersionSpec>, asked: Partial<DeepModelSpec> = {}) => {
     const made = version({ spec });

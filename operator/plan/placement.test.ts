@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { placementDigest, placementOf } from "./placement.ts";
+import { placementAlone, placementDigest, placementOf } from "./placement.ts";
 import { quantityTimes } from "./quantity.ts";
 import { model } from "./testing/gen.ts";
 
@@ -14,6 +14,13 @@ describe("memory that nobody asked for", () => {
     [{ gpus: 8, nodes: 2 }, "32Gi"],
   ])("%o: the template's for each process of a node", (resources, memory) => {
     expect(placed(resources)).toMatchObject({ memory, memoryIsDefault: true });
+  });
+
+  it("is that of one process for what precedes them", () => {
+    const template = "visual-classifier/resnet18";
+    expect(placementAlone(placed({ gpus: 8 }), template)).toMatchObject({ memory: "4Gi", gpus: 8 });
+    const asked = placed({ gpus: 8, memory: "10Gi" });
+    expect(placementAlone(asked, template)).toEqual(asked);
   });
 
   it("is what was asked for, where it was", () => {

@@ -6,7 +6,7 @@ import { canonicalDigest } from "../../api/canonical.ts";
 import type { DeepModelSpec } from "../../api/deepmodel.ts";
 import { annotation } from "../../api/group.ts";
 import type { Scheduling } from "../../api/scheduling.ts";
-import { newestTemplate } from "../../api/templates.ts";
+import { newestTemplate, type TemplateName } from "../../api/templates.ts";
 import type { Job } from "./kubernetes.ts";
 import { quantityTimes, quantityValue } from "./quantity.ts";
 
@@ -43,6 +43,12 @@ export const placementOf = (spec: DeepModelSpec): Placement => ({
 /** A process for each GPU of the node. */
 const defaultMemory = ({ template, resources }: DeepModelSpec): string =>
   quantityTimes(newestTemplate(template).memory, Math.max(1, resources?.gpus ?? 0));
+
+/** For what one process does before those of the GPUs, on a CPU. */
+export const placementAlone = (placement: Placement, template: TemplateName): Placement =>
+  placement.memoryIsDefault === true
+    ? { ...placement, memory: newestTemplate(template).memory }
+    : placement;
 
 const several = (nodes: number): Pick<Placement, "nodes"> => (nodes > 1 ? { nodes } : {});
 

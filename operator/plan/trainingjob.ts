@@ -20,7 +20,7 @@ import {
 } from "../../api/run.ts";
 import { newestTemplate } from "../../api/templates.ts";
 import { splitScheduling } from "./kueue.ts";
-import { jobPlacement, type Placement, resourceQuantities } from "./placement.ts";
+import { jobPlacement, type Placement, placementAlone, resourceQuantities } from "./placement.ts";
 import type { Manifest, Settings } from "./plan.ts";
 import { ownerReference, ownLabels } from "./plan.ts";
 import { type StoreMount, type TrainerJob, trainerJob } from "./trainerpod.ts";
@@ -88,8 +88,10 @@ export const trainingJob = (inputs: AttemptInputs, settings: Settings): Manifest
  * Runs where the training may run, but must not need a node with GPUs: it asks for none, and not for the runtime class
  * that hands them out. It reports nothing: until it has ended, there is no progress of the training.
  */
-export const prepareJob = (inputs: AttemptInputs, settings: Settings): Manifest => {
-  const { version, placement } = inputs;
+export const prepareJob = (asked: AttemptInputs, settings: Settings): Manifest => {
+  const { version } = asked;
+  const placement = placementAlone(asked.placement, version.spec.template);
+  const inputs = { ...asked, placement };
   const shared = common(inputs, "prepare", prepareJobName(version.metadata.name, inputs.attempt));
   const { runtimeClassName: _, ...scheduling } = shared.scheduling ?? {};
   const { progressUrl: __, ...identity } = runIdentity(inputs, settings);

@@ -34,7 +34,7 @@ from torchvision.transforms import v2
 from deeptrain_trainer.bases import base_folder
 from deeptrain_trainer.device import Device, choose_device
 from deeptrain_trainer.models import BACKBONES
-from deeptrain_trainer.models.efficientnet_lite0 import EfficientNetLite0
+from deeptrain_trainer.models.efficientnet_lite import EfficientNetLite0
 
 from .baton import Baton
 from .case import R1, Case

@@ -8,12 +8,12 @@ from .artifact import checked_files
 from .augment import to_planes
 from .baseweights import load_base_into, version_manifest
 from .failure import Failure
-from .models import BACKBONES, backbone_name
+from .models import BACKBONES, FROZEN_BACKBONES, backbone_name
 from .run import Base
 
 EMBEDDING = "embedding"
-# That of the bundled base, which does not say for which size it was trained.
-IMAGE_SIZE = 224
+# Those that the bundled bases were trained for; their files do not say so.
+IMAGE_SIZES = {"efficientnet-lite0": 224, "efficientnet-lite1": 240, "efficientnet-lite2": 260}
 _MODEL = "model.onnx"
 
 
@@ -52,7 +52,7 @@ def base_image_size(base: Base) -> int:
             "known architecture: name a base of the catalogue, or a classifier or embedder in modelRef.",
         )
     if base.id != "model":
-        return IMAGE_SIZE
+        return IMAGE_SIZES[base.id]
     manifest = version_manifest(base)
     template = str(manifest.get("template"))
     if template.partition("/")[0] not in ("visual-classifier", "visual-embedder"):
@@ -70,7 +70,7 @@ def base_graph(base: Base) -> BaseGraph:
     if base.id == "model" and _template(base).startswith("visual-embedder/"):
         return BaseGraph(_embedder(base), None)
     name = backbone_name(_template(base)) if base.id == "model" else base.id
-    backbone = BACKBONES[name].build(size)
+    backbone = (BACKBONES | FROZEN_BACKBONES)[name].build(size)
     load_base_into(backbone, base)
     module = _Embedding(backbone).eval().requires_grad_(False)
     from .export import pixels_graph

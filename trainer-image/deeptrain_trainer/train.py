@@ -38,10 +38,11 @@ def train(run: TrainRun, reporter: Reporter, check_stop: Callable[[], None]) -> 
     """
     share = own_share()
     processes = open_processes(run, share, check_stop)
+    node_threads = run.threads
     run = replace(run, threads=max(1, run.threads // share.local_processes))
     agreed = False
     try:
-        record = _train(run, reporter, check_stop, processes)
+        record = _train(run, reporter, check_stop, processes, node_threads)
         agreed = True
     except (Failure, Stopped) as end:
         # Whatever else ends one process alone is a surprise; it ends the others by closing its connections.
@@ -53,7 +54,11 @@ def train(run: TrainRun, reporter: Reporter, check_stop: Callable[[], None]) -> 
 
 
 def _train(
-    run: TrainRun, reporter: Reporter, check_stop: Callable[[], None], processes: Processes
+    run: TrainRun,
+    reporter: Reporter,
+    check_stop: Callable[[], None],
+    processes: Processes,
+    node_threads: int,
 ) -> dict[str, Any]:
     checkpoints = Checkpoints(run.output / CHECKPOINTS, run.inputs_hash)
     training: Training | None = None
@@ -66,7 +71,7 @@ def _train(
         resume(training)
         reporter.send({"type": "phase", "phase": "training"})
         run_training(training)
-        return processes.from_first(lambda: _finish(opened))
+        return processes.from_first(lambda: _finish(opened, node_threads))
     except (Failure, Stopped, RuntimeError) as surprise:
         end = peer_lost(surprise) if is_peer_loss(surprise) else surprise
         if not isinstance(end, Failure | Stopped):
@@ -161,16 +166,19 @@ def _newest_checkpoint(t: Training) -> Checkpoint | None:
     return whole or told
 
 
-def _finish(t: Training) -> dict[str, Any]:
-    """Exports the best epoch, checks and evaluates what was exported, and publishes it."""
+def _finish(t: Training, node_threads: int) -> dict[str, Any]:
+    """Exports the best epoch, checks and evaluates what was exported, and publishes it.
+
+    With all threads of the node: its other processes only wait.
+    """
     run = t.run
     t.reporter.send({"type": "phase", "phase": "exporting"})
     model = t.model.cpu().to(memory_format=torch.contiguous_format)
     model.load_state_dict(t.best_weights)
     model.eval()
-    if (beside := t.processes.share.local_processes) > 1:  # they only wait: their threads are free
-        t.learner.run = run = replace(run, threads=run.threads * beside)
-        torch.set_num_threads(run.threads)
+    if t.processes.share.local_processes > 1:
+        t.learner.run = run = replace(run, threads=node_threads)
+        torch.set_num_threads(node_threads)
     files = t.learner.export()
     t.check_stop()
 

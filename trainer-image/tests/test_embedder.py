@@ -28,7 +28,7 @@ from deeptrain_trainer.embedder import (
 )
 from deeptrain_trainer.engine import Training, restore_state, run_training, train_step
 from deeptrain_trainer.failure import Failure, Stopped
-from deeptrain_trainer.models.efficientnet_lite0 import EfficientNetLite0
+from deeptrain_trainer.models.efficientnet_lite import EfficientNetLite0
 from deeptrain_trainer.preprocess import open_session
 from deeptrain_trainer.run import Base, TrainRun
 from deeptrain_trainer.run import train_run as typed

@@ -12,7 +12,7 @@ from deeptrain_trainer.augment import to_planes
 from deeptrain_trainer.export import exported_model, model_graph, parity
 from deeptrain_trainer.failure import Failure
 from deeptrain_trainer.models import BACKBONES, Classifier
-from deeptrain_trainer.models.efficientnet_lite0 import EfficientNetLite0
+from deeptrain_trainer.models.efficientnet_lite import EfficientNetLite0
 from deeptrain_trainer.models.resnet import ResNet18
 from deeptrain_trainer.preprocess import Preprocess, preprocess_graph
 

@@ -19,6 +19,7 @@ from contract import assert_event, assert_record
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from stored import HYPERPARAMETERS, INPUTS_HASH, UID, train_run
+from test_models import DIGESTS
 
 from deeptrain_trainer import embeddings
 from deeptrain_trainer.artifact import publish
@@ -226,6 +227,20 @@ def test_label_smoothing_keeps_a_head_from_being_sure(make: MakeRun) -> None:
     assert surest("plain") > 0.99
 
 
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("efficientnet-lite0", 224), ("efficientnet-lite1", 240), ("efficientnet-lite2", 260)],
+)
+def test_a_bundled_base_takes_the_pictures_that_it_was_trained_for(name: str, size: int) -> None:
+    base = Base(name, DIGESTS[name])
+    assert base_image_size(base) == size
+    made = base_graph(base)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+    found = open_session(made.graph, 1).run(["embedding"], {"pixels": pixels})[0]
+    assert made.module is not None
+    np.testing.assert_allclose(found, made.module(torch.from_numpy(pixels)).numpy(), atol=1e-4)
+
+
 def test_weight_decay_keeps_the_head_small(make: MakeRun) -> None:
     def head(output: str, **changes: float) -> dict[str, torch.Tensor]:
         run = make(output, num_epochs=3, **changes)
@@ -332,6 +347,32 @@ def test_what_another_is_making_is_waited_for(
     found = open_embeddings(run, open_data(run).dataset, look)
     np.testing.assert_array_equal(found.vectors, expected)
     assert len(looks) == 3 and sorted(run.derived.iterdir()) == sorted([other, folder])
+
+
+@pytest.mark.usefixtures("ready")
+def test_heads_that_begin_while_another_exports_its_base_embed_nothing(
+    make: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = typed(make())
+    shutil.rmtree(next(run.derived.iterdir()))
+    real, begun = embeddings.base_graph, threading.Event()
+    made: list[None] = []
+
+    def slow(base: Base) -> BaseGraph:
+        made.append(None)
+        begun.set()
+        time.sleep(1.5)
+        return real(base)
+
+    monkeypatch.setattr(embeddings, "base_graph", slow)
+    heads = [threading.Thread(target=opened, args=(run,)) for _ in range(4)]
+    heads[0].start()
+    assert begun.wait(30)
+    for head in heads[1:]:
+        head.start()
+    for head in heads:
+        head.join()
+    assert len(made) == 1 and len(list(run.derived.iterdir())) == 1
 
 
 @pytest.mark.usefixtures("ready")

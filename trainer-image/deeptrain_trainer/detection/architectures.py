@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..baseweights import is_pretrained, load_base_into
 from ..models import seed_initialisation
-from ..models.efficientnet_lite0 import EfficientNetLite0Maps
+from ..models.efficientnet_lite import EfficientNetLite0Maps
 from ..models.fasterrcnn import FasterRCNN
 from ..models.resnet import ResNet50FineMaps, ResNet50Maps
 from ..models.retinanet import RetinaNet
@@ -146,13 +146,13 @@ def build_detector(run: TrainRun, check_stop: Callable[[], None] = lambda: None)
     begun = load_base_into(base, run.base, check_stop, _of_any_concepts(head, regressors))
     model.base_loaded = begun.loaded
     pretrained = is_pretrained(run.base)
+    if pretrained and isinstance(base, ResNet50Maps):
+        base.freeze_stem()
     model.settle_base(
         is_pretrained=pretrained,
         multiplier=hyperparameters.base_gradient_multiplier,
         missing=begun.missing,
     )
-    if pretrained and isinstance(base, ResNet50Maps):
-        base.freeze_stem()
     return model
 
 

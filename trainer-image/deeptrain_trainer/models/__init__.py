@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..failure import Failure
 from ..order import derived_seed
 from .convnext_tiny import ConvNeXtTiny
-from .efficientnet_lite0 import EfficientNetLite0
+from .efficientnet_lite import EfficientNetLite0, EfficientNetLite1, EfficientNetLite2
 from .resnet import ResNet18, ResNet50
 from .vit_small import ViTSmall
 
@@ -35,6 +35,13 @@ BACKBONES = {
     "efficientnet-lite0": Backbone(EfficientNetLite0, 1280, dropout=0.2, bf16_on_cpu=False),
     "convnext-tiny": Backbone(ConvNeXtTiny, 768, dropout=0.0, bf16_on_cpu=False),
     "vit-small": Backbone(ViTSmall, 384, dropout=0.0, bf16_on_cpu=False),
+}
+
+
+# Of no template: they are bases that stay as they are.
+FROZEN_BACKBONES = {
+    "efficientnet-lite1": Backbone(EfficientNetLite1, 1280, dropout=0.2, bf16_on_cpu=False),
+    "efficientnet-lite2": Backbone(EfficientNetLite2, 1280, dropout=0.3, bf16_on_cpu=False),
 }
 
 
@@ -91,8 +98,8 @@ class BasedModel(nn.Module):
         self._missing = missing
         if self.base_frozen:
             self.base.requires_grad_(False)
-            for parameter in self._new_parameters():
-                parameter.requires_grad_(True)
+        for parameter in self._new_parameters():
+            parameter.requires_grad_(True)
 
     @property
     def new_in_base(self) -> list[nn.Module]:

@@ -1,8 +1,10 @@
-"""EfficientNet-Lite0: EfficientNet-B0 with ReLU6, without squeeze-and-excitation.
+"""EfficientNet-Lite: EfficientNet with ReLU6, without squeeze-and-excitation.
 
 Written here because the bundled weights want what TensorFlow does (padding SAME, batch-norm epsilon 1e-3) and an
 input of (x - 127) / 128; with ImageNet's mean and deviation they lose ten points.
 """
+
+from math import ceil
 
 import torch
 from torch import Tensor, nn
@@ -97,15 +99,21 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """Pixels from 0 to 255 to 1280 features; built for one image_size, a multiple of 32."""
+    """Pixels from 0 to 255 to 1280 features; built for one image_size."""
+
+    # How much wider and deeper than the table the stages are (Tan & Le 2019). In none of the Lite ones stem and last
+    # convolution are wider, nor the first and the last stage deeper.
+    WIDTH, DEPTH = 1.0, 1.0
 
     def __init__(self, image_size: int) -> None:
         super().__init__()
         self.stem = ConvNorm((3, 32), image_size, kernel=3, stride=2)
         size, width = image_size // 2, 32
         blocks: list[nn.Module] = []
-        for expansion, kernel, first_stride, channels, repeats in STAGES:
-            for repeat in range(repeats):
+        for number, (expansion, kernel, first_stride, table, repeats) in enumerate(STAGES):
+            channels = _widened(table, self.WIDTH)
+            is_deeper = 0 < number < len(STAGES) - 1
+            for repeat in range(ceil(repeats * self.DEPTH) if is_deeper else repeats):
                 stride = first_stride if repeat == 0 else 1
                 blocks.append(InvertedResidual((width, channels), size, expansion, kernel, stride))
                 size, width = -(-size // stride), channels
@@ -119,6 +127,24 @@ class EfficientNetLite0(nn.Module):
         """Features [N, 1280]."""
         x: Tensor = self.head(self.blocks(self.stem((pixels - 127.0) / 128.0)))
         return x.mean(dim=(2, 3))
+
+
+class EfficientNetLite1(EfficientNetLite0):
+    """Deeper."""
+
+    DEPTH = 1.1
+
+
+class EfficientNetLite2(EfficientNetLite0):
+    """Wider and deeper."""
+
+    WIDTH, DEPTH = 1.1, 1.2
+
+
+def _widened(channels: int, width: float) -> int:
+    """A multiple of 8 that is at least nine tenths of the product, as in the authors' code."""
+    widened = max(8, int(channels * width + 4) // 8 * 8)
+    return widened if widened >= 0.9 * channels * width else widened + 8
 
 
 class EfficientNetLite0Maps(EfficientNetLite0):
