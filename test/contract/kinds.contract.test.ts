@@ -236,16 +236,27 @@ const fullSpecs = (kind: string): Record<string, unknown>[] => {
     { key: "a", operator: "Equal", value: "b", effect: "NoSchedule" },
   ];
   const { http, modelRef } = Object(full.base);
-  const { detection_score_threshold, use_perclass_regression, logreg, ...others } = hyperparameters;
+  const { detection_score_threshold, use_perclass_regression, ...notDetecting } = hyperparameters;
   const detecting = { detection_score_threshold, use_perclass_regression };
+  const { embeddings_size, angular_margin, angular_scale, ...notEmbedding } = notDetecting;
+  const embedding = { embeddings_size, angular_margin, angular_scale };
+  const { logreg: _, label_smoothing, ...others } = notEmbedding;
   return [
-    { template: "visual-classifier/resnet18", base: { name: "none" }, own: { logreg, lrate } },
+    {
+      template: "visual-classifier/resnet18",
+      base: { name: "none" },
+      own: { logreg: false, label_smoothing, lrate },
+    },
     {
       template: "visual-detector/ssdlite-efficientnet-lite0",
       base: { http },
       own: { ...detecting, per_item_lrate },
     },
-    { template: "visual-embedder/arcface-resnet50", base: { modelRef }, own: { per_128_lrate } },
+    {
+      template: "visual-embedder/arcface-resnet50",
+      base: { modelRef },
+      own: { ...embedding, per_128_lrate },
+    },
   ].map(({ own, ...begun }) => ({
     ...full,
     ...begun,
