@@ -110,7 +110,12 @@ describe("progress endpoint", () => {
     event: { type: "step", epoch: 0, epochs: 1000, step, steps: 10_000, loss: 123.5, lrate: 0.1 },
   });
 
-  function post(token: string | undefined, body: string): Promise<number> {
+  /** `declared`: bytes that the head says will come; what the body lacks of them never does. */
+  function post(
+    token: string | undefined,
+    body: string,
+    declared = Buffer.byteLength(body),
+  ): Promise<number> {
     return new Promise((resolve, reject) => {
       const request = httpsRequest(
         {
@@ -122,17 +127,21 @@ describe("progress endpoint", () => {
           ca,
           headers: {
             "content-type": "application/json",
-            "content-length": Buffer.byteLength(body),
+            "content-length": declared,
             ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
           },
         },
         (response) => {
           response.resume();
-          response.once("end", () => resolve(response.statusCode ?? 0));
+          response.once("end", () => {
+            resolve(response.statusCode ?? 0);
+            request.destroy();
+          });
         },
       );
-      request.once("error", reject);
-      request.end(body);
+      request.on("error", reject);
+      if (declared > Buffer.byteLength(body)) request.flushHeaders();
+      else request.end(body);
     });
   }
 
@@ -166,7 +175,8 @@ describe("progress endpoint", () => {
     expect(await post(token, JSON.stringify({ ...good, extra: 1 }))).toBe(422);
     expect(await post(token, JSON.stringify(good).replace("123.5", "NaN"))).toBe(422);
     expect(await post(token, JSON.stringify(good).replace("123.5", "1e400"))).toBe(422);
-    expect(await post(token, " ".repeat(1 << 20))).toBe(413);
+    // Answered at once: who went on writing might see the connection end before the answer.
+    expect(await post(token, "", 1 << 20)).toBe(413);
     const after = await objects.version("watched-v1");
     expect(after?.status?.reported?.sequence).toBeLessThan(FUTURE);
   });
