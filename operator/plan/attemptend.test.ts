@@ -3,17 +3,7 @@ import { describe, expect, test } from "vitest";
 import { annotation } from "../../api/group.ts";
 import { Reason } from "../../api/reasons.ts";
 import { type AttemptEnd, attemptEnd, inspectionEnd } from "./attemptend.ts";
-import { version, versionSpec } from "./testing/gen.ts";
-
-const record = (reason: string) =>
-  JSON.stringify({
-    task: "train",
-    uid: "uid-pets-v1",
-    attempt: 1,
-    outcome: "failed",
-    reason,
-    message: "it is wrong.",
-  });
+import { failedRecord, version, versionSpec } from "./testing/gen.ts";
 
 const identity = {
   uid: version().metadata.uid,
@@ -32,7 +22,11 @@ const cureIn = (conclusion: AttemptEnd, reason: string): string => {
 
 const cureOf = (reason: string, exitCode: number): string =>
   cureIn(
-    attemptEnd({ ...end, exitCode, terminationMessage: record(reason) }, identity, false),
+    attemptEnd(
+      { ...end, exitCode, terminationMessage: failedRecord(reason, "it is wrong.") },
+      identity,
+      false,
+    ),
     reason,
   );
 

@@ -9,6 +9,7 @@ import {
   claim,
   complete,
   failed,
+  failedRecord,
   job,
   model,
   pod,
@@ -93,16 +94,6 @@ const stoppedFrom = (given: Partial<VersionWorld> & { status?: unknown }) => {
   expect([effects(told), ready(told), told.nextMs]).toEqual([[], "Unknown Stopping", 1]);
   return planned(world({ ...given, status: told.status }));
 };
-
-const failure = (reason: string, text = "it went wrong") =>
-  JSON.stringify({
-    task: "train",
-    uid: "uid-pets-v1",
-    attempt: 1,
-    outcome: "failed",
-    reason,
-    message: text,
-  });
 
 describe("beginning", () => {
   test("a version that nobody has decided upon is left alone, without a write", () => {
@@ -581,7 +572,7 @@ describe("suspend and supersede", () => {
   });
 
   test("a stop does not hide what the trainer itself says", () => {
-    const exit = { code: 43, message: failure("Diverged", "loss is not finite") };
+    const exit = { code: 43, message: failedRecord("Diverged", "loss is not finite") };
     const plan = endedBy({ exit }, { status: running({ reason: "Stopping" }) });
     expect(ready(plan)).toBe("False Diverged");
   });
@@ -669,7 +660,7 @@ describe("the end", () => {
     ["other inputs'", publishedRecord({ inputsHash: `sha256:${"0".repeat(64)}` })],
     ["no JSON", "Traceback (most recent call last)"],
     ["none", undefined],
-    ["a failure's", failure("TrainingFailed")],
+    ["a failure's", failedRecord("TrainingFailed")],
   ])("exit 0 with a record that is %s: inspected, never believed", (_, text) => {
     const plan = endedBy({ exit: { code: 0, ...(text === undefined ? {} : { message: text }) } });
     expect(effects(plan)).toEqual(["create pets-v1-a1-inspect"]);
@@ -693,7 +684,7 @@ describe("the end", () => {
 
   test("an inspection repeats the record, or finds that there is nothing", () => {
     expect(ready(inspection(publishedRecord()))).toBe("True Trained");
-    const nothing = inspection(failure("ArtifactMissing", "no manifest"), 42);
+    const nothing = inspection(failedRecord("ArtifactMissing", "no manifest"), 42);
     expect(ready(nothing)).toBe("False ArtifactMissing");
     expect(message(nothing)).toContain("no manifest");
   });
@@ -708,7 +699,7 @@ describe("the end", () => {
         pods: [
           pod({
             job: "pets-v1-a1-inspect",
-            exit: { code: 42, message: failure("ArtifactMissing") },
+            exit: { code: 42, message: failedRecord("ArtifactMissing") },
           }),
         ],
       }),
@@ -759,19 +750,21 @@ describe("the end", () => {
     ],
     [
       "exit 42",
-      { exit: { code: 42, message: failure("ConceptUnknown", "no such concept") } },
+      { exit: { code: 42, message: failedRecord("ConceptUnknown", "no such concept") } },
       "ConceptUnknown",
       /no such concept/,
     ],
     [
       "concepts that overlap",
-      { exit: { code: 42, message: failure("ConceptsOverlap", "some have several: set it.") } },
+      {
+        exit: { code: 42, message: failedRecord("ConceptsOverlap", "some have several: set it.") },
+      },
       "ConceptsOverlap",
       /^attempt 1: some have several: set it; name concepts in spec\.concepts that exclude/,
     ],
     [
       "exit 43",
-      { exit: { code: 43, message: failure("Diverged", "loss is not finite; try 0.025") } },
+      { exit: { code: 43, message: failedRecord("Diverged", "loss is not finite; try 0.025") } },
       "Diverged",
       /try 0\.025/,
     ],
@@ -792,7 +785,7 @@ describe("the end", () => {
     ["a pod that is gone", { podGone: true }, "PodLost"],
     [
       "a full disk",
-      { exit: { code: 1, message: failure("DiskFull", "/output: 0 bytes left") } },
+      { exit: { code: 1, message: failedRecord("DiskFull", "/output: 0 bytes left") } },
       "DiskFull",
     ],
   ])("%s is tried again after 10 s, and counted", (_, how, reason) => {

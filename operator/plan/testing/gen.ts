@@ -373,3 +373,14 @@ export const alone: Pick<ModelWorld, "base" | "users"> = {
   base: { chain: [], versions: [] },
   users: { models: [], versions: [] },
 };
+
+/** What the trainer leaves behind when an attempt of `version()` has failed. */
+export const failedRecord = (reason: string, message = "it went wrong"): string =>
+  JSON.stringify({
+    task: "train",
+    uid: "uid-pets-v1",
+    attempt: 1,
+    outcome: "failed",
+    reason,
+    message,
+  });

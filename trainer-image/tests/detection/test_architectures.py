@@ -1,6 +1,5 @@
 """What the revisions of detectors build and how they learn; and what of a ResNet-50 learns at all."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from deeptrain_trainer.failure import Failure
 from deeptrain_trainer.run import train_run as typed
 from deeptrain_trainer.train import prepare
 
-from .shapes import detector_run, stored_shapes
+from .shapes import detector_run, kept, stored_shapes
 
 Prepared = Callable[..., Training]
 RETINANET = "visual-detector/retinanet-efficientnet-lite0"
@@ -141,6 +140,11 @@ def test_a_run_trains_its_revision(prepared: Prepared) -> None:
         prepared(templateRevision=2, template=RESNET, base={"id": "none"})
 
 
+def contents(weights: dict[str, Tensor]) -> bytes:
+    """Of a safetensors file."""
+    return save({name: value.contiguous() for name, value in weights.items()})
+
+
 def losses(t: Training, boxed: int) -> tuple[float, float, float]:
     """Of a batch of which so many pictures show anything: its sum, what is learnt from, and by how much that moves the
     bias of the concepts.
@@ -191,20 +195,6 @@ def test_the_loss_of_a_validation_is_divided_as_that_of_a_batch(prepared: Prepar
     assert found[2] == pytest.approx(found[1] / 8, rel=1e-5)
 
 
-def as_base(weights: dict[str, Tensor], folder: Path) -> dict[str, Any]:
-    """A base of a run file by its address, that was fetched before."""
-    content = save({name: value.contiguous() for name, value in weights.items()})
-    digest = hashlib.sha256(content).hexdigest()
-    (folder / f"{digest}.safetensors").write_bytes(content)
-    return {
-        "id": "http",
-        "digest": f"sha256:{digest}",
-        "url": "http://127.0.0.1:1/weights.safetensors",
-        "path": str(folder),
-        "denyPrivateSources": False,
-    }
-
-
 NEW = {
     RETINANET: {"head.pyramid.extra.1"},
     SSDLITE: {"head.extra.1", "head.concept_outputs.4", "head.box_outputs.4"},
@@ -229,7 +219,7 @@ def test_a_detector_of_either_revision_is_the_base_of_the_other(
             name: value + 0.01 if name.startswith("head.") else value
             for name, value in models[base].items()
         }
-        t = prepared(**changes, templateRevision=revision, base=as_base(weights, tmp_path))
+        t = prepared(**changes, templateRevision=revision, base=kept(contents(weights), tmp_path))
         own = t.model.state_dict()
         new = {n for n in own if n not in weights or not torch.equal(own[n], weights[n])}
         assert new == {n for n in own if "concept_output" in n or n not in weights}
@@ -254,7 +244,7 @@ def test_the_stem_of_a_pretrained_resnet_is_frozen_and_nothing_of_a_random_one(
     random = prepared(**changes, base={"id": "none"})
     weights = {name: value.clone() for name, value in random.model.base.state_dict().items()}
     assert still(random) == set()
-    pretrained = prepared(**changes, base=as_base(weights, tmp_path))
+    pretrained = prepared(**changes, base=kept(contents(weights), tmp_path))
     frozen = {name for name, _ in pretrained.model.named_parameters() if name.startswith(STEM)}
     assert len(frozen) > 20 and still(pretrained) == frozen
 

@@ -30,7 +30,7 @@ from deeptrain_trainer.run import train_run as typed
 from deeptrain_trainer.schedule import Schedule
 from deeptrain_trainer.train import prepare, resume, train
 
-from .shapes import CONCEPTS, detector_run, pictures, stored_shapes
+from .shapes import CONCEPTS, detector_run, kept, pictures, stored_shapes
 
 Prepared = Callable[..., Training]
 Weights = dict[str, torch.Tensor]
@@ -308,25 +308,13 @@ def whole_detector(artifact: Path, kind: str, folder: Path) -> tuple[dict[str, A
     """The base of a run file that is this artifact, or the file of its weights by an address; and its tensors."""
     content = (artifact / "weights.safetensors").read_bytes()
     manifest = (artifact / "manifest.json").read_bytes()
+    assert json.loads(manifest)["detection_score_threshold"] == 0.3
     if kind == "model":
         digest = hashlib.sha256(manifest).hexdigest()
         base = {"id": "model", "digest": f"sha256:{digest}", "path": str(artifact)}
     else:
         base = kept(content, folder)
     return base, load(content)
-
-
-def kept(content: bytes, folder: Path) -> dict[str, Any]:
-    """A base by its address that was fetched before."""
-    digest = hashlib.sha256(content).hexdigest()
-    (folder / f"{digest}.safetensors").write_bytes(content)
-    return {
-        "id": "http",
-        "digest": f"sha256:{digest}",
-        "url": "http://127.0.0.1:1/detector.safetensors",
-        "path": str(folder),
-        "denyPrivateSources": False,
-    }
 
 
 CONCEPT_OUTPUT = {"head.head.concept_output.weight", "head.head.concept_output.bias"}
