@@ -18,8 +18,8 @@ class Hyperparameters:
     `weight_decay` is None where it is the template's.
 
     Those that a type of template does not have are absent in its run files and read by nothing: here they keep a
-    neutral value. Those that are alike for all templates are absent where nothing else is given; api/resolve.ts has the
-    same values.
+    neutral value. Those that are alike for all templates are absent where nothing else is given: these are
+    defaultsOfAll of api/hyperparameters.ts.
     """
 
     batch_size: int

@@ -10,8 +10,7 @@ from typing import Any
 from .failure import Failure
 from .report import NotAcknowledgedError
 
-# PyTorch tells of memory that it cannot get by these words, on the CPU and the GPU.
-# cuBLAS and cuDNN by the last.
+# PyTorch tells of memory that it cannot get by these words, on the CPU and the GPU; the last are cuBLAS's and cuDNN's.
 _OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",
