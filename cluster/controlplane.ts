@@ -257,7 +257,8 @@ const flags: Record<ControlPlaneProgram, (context: Context) => string[]> = {
     ...(isLoopback(address) ? ["--endpoint-reconciler-type=none"] : []),
     `--service-cluster-ip-range=${serviceCidr(options)}`,
     "--authorization-mode=Node,RBAC",
-    "--enable-admission-plugins=NodeRestriction",
+    // The second is on in OpenShift, off by default: what runs here has the rights that it asks for.
+    "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement",
     // Nobody makes the `default` service account without the controller manager, and no pod could be created.
     ...(options.controllerManager === true ? [] : ["--disable-admission-plugins=ServiceAccount"]),
     `--client-ca-file=${join(pki, "ca.crt")}`,

@@ -27,6 +27,13 @@ export const clusterAccess: readonly Access[] = [
   { apiGroup: GROUP, resource: "datasets/status", verbs: ["update", "patch"] },
   { apiGroup: GROUP, resource: "deepmodels/status", verbs: ["update", "patch"] },
   { apiGroup: GROUP, resource: "modelversions/status", verbs: ["update"] },
+  // What we make holds its owner back while it is deleted in the foreground. Where OwnerReferencesPermissionEnforcement
+  // is on (OpenShift), only those may say so who may set the owner's finalizers; we set none.
+  ...["datasets", "deepmodels", "modelversions"].map((owner) => ({
+    apiGroup: GROUP,
+    resource: `${owner}/finalizers`,
+    verbs: ["update"],
+  })),
   { apiGroup: "batch", resource: "jobs", verbs: [...read, "create", "delete"] },
   { apiGroup: "", resource: "pods", verbs: ["list", "watch"] },
   { apiGroup: "", resource: "events", verbs: ["list"] },

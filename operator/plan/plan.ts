@@ -109,6 +109,10 @@ export const isOwnedBy = (
   (metadata.ownerReferences?.some((owner) => owner.controller === true && owner.uid === uid) ??
     false);
 
+/**
+ * A controller's, and one that holds the owner back: `kubectl delete --cascade=foreground`, Argo CD's way, waits until
+ * what we made is gone.
+ */
 export const ownerReference = (
   kind: "DeepModel" | "ModelVersion" | "Dataset",
   owner: { name: string; uid: string },
@@ -118,6 +122,7 @@ export const ownerReference = (
   name: owner.name,
   uid: owner.uid,
   controller: true,
+  blockOwnerDeletion: true,
 });
 
 export const ownLabels = (labels: Record<string, string>): Record<string, string> => ({

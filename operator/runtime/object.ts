@@ -5,6 +5,7 @@ export interface Owner {
   readonly kind: string;
   readonly name: string;
   readonly controller?: boolean | undefined;
+  readonly blockOwnerDeletion?: boolean | undefined;
 }
 
 export interface Metadata {

@@ -169,6 +169,8 @@ describe("a declared classifier", () => {
   test("deleting it removes what we made, and a recreated model is a new one", async () => {
     await env.kubectl("-n", namespace, "delete", "dm/clothes", "--wait", "--cascade=foreground");
     expect(await objects.versions()).toEqual([]);
+    const pods = ["clothes-v1", "clothes-v2"].map((version) => objects.pods({ version }));
+    expect((await Promise.all(pods)).flat()).toEqual([]);
     await apply(modelManifest("clothes", "photos"));
     const model = await objects.untilModel("clothes", isReady);
     expect(model.status?.readyVersion).toBe("clothes-v1");

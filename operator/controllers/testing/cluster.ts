@@ -207,6 +207,7 @@ const podOf = (job: KubeObject, state: unknown): Record<string, unknown> => ({
         name: job.metadata.name,
         uid: job.metadata.uid,
         controller: true,
+        blockOwnerDeletion: true,
       },
     ],
   },

@@ -117,7 +117,7 @@ export class Storage {
     }
     checkPreconditions(old, options, of);
     const finalizers = finalizersOf(old);
-    const foreground = options.propagationPolicy === "Foreground" && this.#owned(old).length > 0;
+    const foreground = options.propagationPolicy === "Foreground" && this.#isHeldBack(old);
     if (finalizers.length > 0 || foreground) {
       const deletionTimestamp = old.metadata.deletionTimestamp ?? new Date().toISOString();
       const going = { ...old, metadata: { ...old.metadata, deletionTimestamp } };
@@ -146,6 +146,15 @@ export class Storage {
     for (const [of, object] of this.#owned(owner)) {
       if (this.#of(of).has(keyOf(object.metadata))) this.remove(of, keyOf(object.metadata));
     }
+  }
+
+  /** Owners wait for those of their dependants alone that say so. */
+  #isHeldBack({ metadata: { uid } }: KubeObject): boolean {
+    return this.kinds.some(({ resource }) =>
+      this.all(resource).some(({ metadata }) =>
+        metadata.ownerReferences?.some((each) => each.uid === uid && each.blockOwnerDeletion),
+      ),
+    );
   }
 
   #owned(owner: KubeObject): Array<[Resource, KubeObject]> {
