@@ -65,9 +65,9 @@ export const DatasetSource = z
   .describe("Where the data are. Set exactly one of `http` and `pvc`.");
 
 export const DatasetFormat = z
-  .enum(["imageFolder", "coco", "voc", "yolo", "videoFolder"])
+  .enum(["imageFolder", "coco", "voc", "yolo", "csv", "videoFolder"])
   .describe(
-    "How labels are laid out. `imageFolder`: one directory for each concept, optionally below directories train, validation (or val, valid, dev) and test. `coco`: images and JSON files of annotations with boxes. `voc`: images and one XML file with boxes for each. `yolo`: images and one text file with boxes for each, in directories named after the splits; data.yaml may name others, or lists of files, as train, val and test. `videoFolder`: as imageFolder, with videos, of which frames are taken. Classifiers learn from boxes, too.",
+    "How labels are laid out. `imageFolder`: one directory for each concept, optionally below directories train, validation (or val, valid, dev) and test. `coco`: images and JSON files of annotations with boxes. `voc`: images and one XML file with boxes for each. `yolo`: images and one text file with boxes for each, in directories named after the splits; data.yaml may name others, or lists of files, as train, val and test. `csv`: images and CSV files that list them, with the columns path and concepts (several are separated by semicolons), or with a row for each box, path, concept, x_min, y_min, x_max and y_max in pixels; both may have the columns split and group, and the first one not_concepts. `videoFolder`: as imageFolder, with videos, of which frames are taken. Classifiers learn from boxes, too.",
   );
 
 export const Splits = z
@@ -155,7 +155,14 @@ export const BadItem = z
 export const DatasetWarning = z
   .object({
     reason: z
-      .enum(["FewItems", "NoHeldOutExamples", "LowSupport", "DuplicatesAcrossSplits"])
+      .enum([
+        "FewItems",
+        "NoHeldOutExamples",
+        "NoNegatives",
+        "LowSupport",
+        "GroupsAcrossSplits",
+        "DuplicatesAcrossSplits",
+      ])
       .describe("One word for the warning."),
     message: z.string().max(512).describe("What was found, with counts."),
   })

@@ -93,7 +93,9 @@ export const reasons = [
   "WorseThanBase",
   "FewItems",
   "NoHeldOutExamples",
+  "NoNegatives",
   "LowSupport",
+  "GroupsAcrossSplits",
   "DuplicatesAcrossSplits",
   "NoProgressReported",
 ] as const;

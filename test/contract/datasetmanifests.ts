@@ -17,7 +17,7 @@ export const acceptedDatasets: ManifestCase[] = [
       tolerance: { invalidPercent: 0.5 },
     }),
   },
-  ...["coco", "voc", "yolo", "videoFolder"].map((format) => ({
+  ...["coco", "voc", "yolo", "csv", "videoFolder"].map((format) => ({
     name: `the format ${format}`,
     manifest: dataset({ format }),
   })),

@@ -82,6 +82,23 @@ export async function cocoArchive(counts: ShapeCounts): Promise<Buffer> {
   return tarGz(files);
 }
 
+/** A .tar.gz of pictures and one CSV file: what each shows, and of one in three that no more is known. */
+export async function csvArchive(counts: ShapeCounts): Promise<Buffer> {
+  const rows = ["path,concepts,not_concepts,split"];
+  const files: Record<string, Buffer | string> = {};
+  for (const [split, made] of Object.entries(await pictures(counts))) {
+    for (const { name, number, png, boxes } of made) {
+      files[`images/${name}.png`] = png;
+      const shown = [...new Set(boxes.map(({ shape }) => shape))];
+      const absent = shapes.filter((shape) => !shown.includes(shape));
+      const denied = number % 3 === 0 ? [] : absent;
+      rows.push([`images/${name}.png`, shown.join(";"), denied.join(";"), split].join(","));
+    }
+  }
+  files["labels.csv"] = `${rows.join("\n")}\n`;
+  return tarGz(files);
+}
+
 /** A .tar.gz in the layout of YOLO, with a data.yaml that names the folders. */
 export async function yoloArchive(counts: ShapeCounts): Promise<Buffer> {
   const names = shapes.map((name, index) => `  ${index}: ${name}\n`).join("");

@@ -1,8 +1,9 @@
-// The layouts of data beside imageFolder and VOC, as a user would have them: COCO, YOLO and videos, on a real node.
+// The layouts of data beside imageFolder and VOC, as a user would have them: COCO, YOLO, CSV and videos, on a real
+// node.
 
 import { beforeAll, describe, expect, test } from "vitest";
 import { applyObjects } from "../../demo/apply.ts";
-import { cocoArchive, yoloArchive } from "./annotations.ts";
+import { cocoArchive, csvArchive, yoloArchive } from "./annotations.ts";
 import { clipArchive, clipConcepts } from "./clips.ts";
 import { type Environment, environment } from "./environment.ts";
 import { datasetManifest, isReady, modelManifest, type Objects, objectsIn } from "./objects.ts";
@@ -25,6 +26,7 @@ describe("formats", () => {
     const archives = {
       coco: await cocoArchive(counts),
       yolo: await yoloArchive(counts),
+      csv: await csvArchive(counts),
       videoFolder: await clipArchive(clips),
     };
     for (const [format, archive] of Object.entries(archives)) {
@@ -60,6 +62,24 @@ describe("formats", () => {
     // Six steps teach next to nothing: that it learns is a test of the trainer.
     const measured = { map: expect.any(Number), map50: expect.any(Number) };
     expect(model.status?.metrics?.values).toMatchObject(measured);
+  });
+
+  test("overlapping concepts come from CSV, and what is not known of some is no mistake", async () => {
+    const { status } = await objects.untilDataset("csv", isReady);
+    expect(status?.data?.items).toEqual({ train: 24, validation: 6, test: 6 });
+    expect(status?.data?.concepts.map(({ name }) => name)).toEqual([...shapes]);
+    expect(status?.data?.boxes).toBeUndefined();
+    await apply(
+      modelManifest("tagger", "csv", {
+        template: "context-based-classifier/linear",
+        hyperparameters: { num_epochs: 40 },
+        resources: { cpu: "2", memory: "3Gi" },
+      }),
+    );
+    const model = await objects.untilModel("tagger", isReady, TRAINED_MS);
+    const values = model.status?.metrics?.values ?? {};
+    expect(Object.keys(values).sort()).toEqual(["best_f1_threshold", "macro_ap", "macro_f1"]);
+    expect(values.macro_ap).toBeGreaterThan(0.5);
   });
 
   test("videos become frames, whose splits are those of their videos", async () => {

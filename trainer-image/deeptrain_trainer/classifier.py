@@ -99,7 +99,7 @@ class ClassifierLearner:
             torch.from_numpy(draws).to(device),
             run.hyperparameters.average_horizontal_flips,
         )
-        return images, torch.from_numpy(self.labelled.truth[chosen]).to(device).float()
+        return images, torch.from_numpy(self.labelled.targets(chosen)).to(device)
 
     def loss(self, batch: Batch) -> Tensor:
         """Of a batch of images."""
@@ -122,7 +122,7 @@ class ClassifierLearner:
         for indices in evaluation_batches(len(self.validation), batch_size, most):
             self.check_stop()
             batch = torch.from_numpy(self.validation_pixels.batch(indices)).to(device)
-            targets = torch.from_numpy(self.validation.truth[indices]).float().to(device)
+            targets = torch.from_numpy(self.validation.targets(indices)).to(device)
             logits = self.model(to_planes(batch)).float()
             loss += self._loss_of(logits, targets).item() * len(indices)
             scores.append(probabilities(logits, logreg).cpu().numpy())
@@ -161,7 +161,8 @@ class ClassifierLearner:
             scores = exported_scores(run_model, pixels, batch_size, self.check_stop)
         measured = measure(self.run, self.data, scores, labelled)
         pictures = StoredPictures(self.data.dataset, labelled.items)
-        figures = classifier_files(scores, labelled.truth, measured, pictures, split)
+        truth, known = labelled.truth, labelled.known
+        figures = classifier_files(scores, truth, measured, pictures, split, known)
         return Evaluation(split, measured.items, measured.values, measured.concepts, figures)
 
     def _pixels(self, labelled: LabelledItems, room: PixelRoom | None = None) -> Pixels:

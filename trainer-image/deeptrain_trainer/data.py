@@ -1,6 +1,6 @@
 """The splits of a stored dataset as a run trains on them: the run's concepts, in its order, as targets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,22 +16,40 @@ from .videos import are_frames
 
 # During training at most so many validation items are evaluated; the final evaluation uses all.
 MOST_VALIDATION_ITEMS = 5_000
+# Of a target: whether the item shows the concept is not known.
+UNKNOWN = -1.0
 
 
 @dataclass(frozen=True)
 class LabelledItems:
-    """Items and what they show: `truth[i, c]` says whether item i shows the run's concept c."""
+    """Items and what they show: `truth[i, c]` says whether item i shows the run's concept c.
+
+    `known[i, c]` says whether that is known; None where everything is. What is not known is not true in `truth`.
+    """
 
     items: Sequence[Item]
     truth: NDArray[np.bool_]
+    known: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
 
+    def chosen(self, places: NDArray[np.int64]) -> "LabelledItems":
+        """The items at these places."""
+        known = None if self.known is None else self.known[places]
+        return LabelledItems([self.items[i] for i in places], self.truth[places], known)
+
+    def targets(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Float [N, C] of the items at these places: 1 where a concept is shown, 0 where not, else UNKNOWN."""
+        targets = self.truth[places].astype(np.float32)
+        if self.known is not None:
+            targets[~self.known[places]] = UNKNOWN
+        return targets
+
 
 @dataclass(frozen=True)
 class RunData:
-    """All splits. `exclusive`: each item of each split shows exactly one concept."""
+    """All splits. `exclusive`: each item of each split shows exactly one concept, and none that is unknown."""
 
     dataset: StoredDataset
     train: LabelledItems
@@ -63,7 +81,7 @@ def open_data(run: TrainRun) -> RunData:
     validation = _labelled(dataset, "validation", run.concepts, softmax)
     test = _labelled(dataset, "test", run.concepts, softmax)
     _check(run, train)
-    exclusive = all(is_exclusive(split.truth) for split in (train, validation, test) if len(split))
+    exclusive = all(_is_exclusive(split) for split in (train, validation, test) if len(split))
     if softmax and not exclusive:
         raise Failure(
             "ConceptsOverlap",
@@ -80,13 +98,20 @@ def validation_sample(run: TrainRun, data: RunData) -> LabelledItems:
         return everything
     generator = np.random.default_rng(derived_seed("validation", run.seed))
     chosen = np.sort(generator.permutation(len(everything))[:MOST_VALIDATION_ITEMS])
-    return LabelledItems([everything.items[i] for i in chosen], everything.truth[chosen])
+    return everything.chosen(chosen)
+
+
+def _is_exclusive(labelled: LabelledItems) -> bool:
+    return labelled.known is None and is_exclusive(labelled.truth)
 
 
 def _labelled(
     dataset: StoredDataset, split: Split, concepts: list[str], softmax: bool
 ) -> LabelledItems:
-    """With softmax, items of none of the concepts are left out; else they are negatives of all."""
+    """With softmax, items of none of the concepts are left out, and what is not known to be shown is not.
+
+    Else items of none are negatives of all.
+    """
     place = {name: number for number, name in enumerate(dataset.concepts)}
     missing = [name for name in concepts if name not in place]
     if missing:
@@ -99,9 +124,22 @@ def _labelled(
             if label in column:
                 truth[i, column[label]] = True
     if softmax:
-        kept = np.flatnonzero(truth.any(1))
-        items, truth = [items[i] for i in kept], truth[kept]
-    return LabelledItems(items, truth)
+        return LabelledItems(items, truth).chosen(np.flatnonzero(truth.any(1)))
+    return LabelledItems(items, truth, _known(items, truth, column))
+
+
+def _known(
+    items: Sequence[Item], truth: NDArray[np.bool_], column: Mapping[int, int]
+) -> NDArray[np.bool_] | None:
+    """What is known of items [N] that show `truth` [N, C]; None: everything. `column`: c of a label, if it has one."""
+    partial = [i for i, item in enumerate(items) if item.denied is not None]
+    if not partial:
+        return None
+    known = np.ones_like(truth)
+    known[partial] = truth[partial]
+    for i in partial:
+        known[i, [column[label] for label in items[i].denied or () if label in column]] = True
+    return known
 
 
 def _check(run: TrainRun, train: LabelledItems) -> None:

@@ -39,7 +39,8 @@ def measure(
 ) -> ClassifierMetrics:
     """Metrics of a classifier's scores [items, C]; where the items are frames, those of their videos too."""
     names, exclusive, softmax = run.concepts, data.exclusive, not run.hyperparameters.logreg
-    measured = classifier_metrics(scores, labelled.truth, names, exclusive, softmax)
+    known = labelled.known
+    measured = classifier_metrics(scores, labelled.truth, names, exclusive, softmax, known)
     if not data.are_frames:
         return measured
     values, rows = video_metrics(scores, labelled.truth, labelled.items, names, exclusive, softmax)

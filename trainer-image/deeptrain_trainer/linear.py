@@ -93,12 +93,12 @@ class LinearLearner:
             torch.set_num_threads(1)
 
     def load_batch(self, step: int) -> Batch:
-        """Embeddings and truth of a step's items."""
+        """Embeddings and targets of a step's items."""
         chosen, _ = batch_items(self.run.seed, step, self.batch_size, len(self.rows))
         embeddings = torch.from_numpy(self.embeddings.vectors[self.rows[chosen]])
-        truth = torch.from_numpy(self.data.train.truth[chosen])
+        targets = torch.from_numpy(self.data.train.targets(chosen))
         device = self.device.torch_device
-        return embeddings.to(device), truth.to(device).float()
+        return embeddings.to(device), targets.to(device)
 
     def loss(self, batch: Batch) -> Tensor:
         """Of a batch of embeddings."""
@@ -116,7 +116,8 @@ class LinearLearner:
         logreg, device = self.run.hyperparameters.logreg, self.device.torch_device
         embeddings = self.embeddings.vectors[rows_of(self.validation.items)]
         logits = self.model(torch.from_numpy(embeddings).to(device))
-        targets = torch.from_numpy(self.validation.truth).to(device).float()
+        everything = np.arange(len(self.validation))
+        targets = torch.from_numpy(self.validation.targets(everything)).to(device)
         loss = self._loss_of(logits, targets).item()
         scores = probabilities(logits, logreg).cpu().numpy()
         if not np.isfinite(scores).all():
@@ -158,7 +159,8 @@ class LinearLearner:
         all_scores = np.concatenate(scores)
         measured = measure(self.run, self.data, all_scores, labelled)
         pictures = StoredPictures(self.data.dataset, labelled.items)
-        figures = classifier_files(all_scores, labelled.truth, measured, pictures, split)
+        truth, known = labelled.truth, labelled.known
+        figures = classifier_files(all_scores, truth, measured, pictures, split, known)
         return Evaluation(
             split,
             measured.items,

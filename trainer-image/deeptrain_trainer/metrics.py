@@ -11,6 +11,7 @@ from .garbage import without_search
 from .report import rounded
 
 Values = dict[str, float]
+Truth = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class ClassifierMetrics:
     confusion: list[list[int]] = field(default_factory=list)
 
 
-def is_exclusive(truth: NDArray[np.bool_]) -> bool:
+def is_exclusive(truth: Truth) -> bool:
     """Whether each item shows exactly one concept."""
     return len(truth) > 0 and bool((truth.sum(1) == 1).all())
 
@@ -49,12 +50,16 @@ def worst_first(rows: Sequence[Mapping[str, Any]]) -> list[int]:
 
 def classifier_metrics(
     scores: NDArray[np.float32],
-    truth: NDArray[np.bool_],
+    truth: Truth,
     names: list[str],
     exclusive: bool,
     softmax: bool,
+    known: Truth | None = None,
 ) -> ClassifierMetrics:
-    """`scores` [N, C] in 0..1, `truth` [N, C]. `exclusive`: exactly one concept per item, all items alike."""
+    """`scores` [N, C] in 0..1, `truth` [N, C]. `exclusive`: exactly one concept per item, all items alike.
+
+    `known` [N, C]: whether the truth is known; what is not does not count. None: everywhere. Not where exclusive.
+    """
     if len(scores) == 0:
         return ClassifierMetrics({}, [], 0)
     if exclusive:
@@ -63,7 +68,9 @@ def classifier_metrics(
         predicted[np.arange(len(scores)), scores.argmax(1)] = True
     else:
         predicted = scores >= 0.5
-    rows = _concept_rows(scores, truth, predicted, names)
+        if known is not None:
+            predicted &= known
+    rows = _concept_rows(scores, truth, predicted, names, known)
     values: Values = {}
     for metric, column in (("macro_f1", "f1"), ("macro_ap", "ap"), ("macro_roc_auc", "roc_auc")):
         supported = [row[column] for row in rows if column in row]
@@ -75,11 +82,11 @@ def classifier_metrics(
         confusion = _confusion(scores, truth)
     else:
         values.pop("macro_roc_auc", None)
-        values |= _best_threshold(scores, truth)
+        values |= _best_threshold(scores, truth, known)
     return ClassifierMetrics(_rounded(values), [_rounded(r) for r in rows], len(scores), confusion)
 
 
-def _ranking(scores: NDArray[np.float32], truth: NDArray[np.bool_], softmax: bool) -> Values:
+def _ranking(scores: NDArray[np.float32], truth: Truth, softmax: bool) -> Values:
     concept = truth.argmax(1)
     values = {"top1": float((scores.argmax(1) == concept).mean())}
     if scores.shape[1] > 5:
@@ -93,20 +100,23 @@ def _ranking(scores: NDArray[np.float32], truth: NDArray[np.bool_], softmax: boo
 
 def _concept_rows(
     scores: NDArray[np.float32],
-    truth: NDArray[np.bool_],
-    predicted: NDArray[np.bool_],
+    truth: Truth,
+    predicted: Truth,
     names: list[str],
+    known: Truth | None,
 ) -> list[dict[str, Any]]:
     support, positives = truth.sum(0), predicted.sum(0)
     hits = (truth & predicted).sum(0)
-    ap, roc_auc = _ranked(scores, truth)
+    is_judged = _is_judged(truth, known)
+    ap, roc_auc = _ranked(scores, truth, known)
     rows = []
     for c, name in enumerate(names):
         row: dict[str, Any] = {"concept": name}
-        if positives[c]:
+        if positives[c] and (is_judged[c] or not support[c]):
             row["precision"] = float(hits[c] / positives[c])
         if support[c]:
             row["recall"] = float(hits[c] / support[c])
+        if is_judged[c]:
             row["f1"] = float(2 * hits[c] / (support[c] + positives[c]))
             row["ap"] = ap[c]
             if c in roc_auc:
@@ -116,29 +126,43 @@ def _concept_rows(
     return rows
 
 
-def _ranked(
-    scores: NDArray[np.float32], truth: NDArray[np.bool_]
-) -> tuple[dict[int, float], dict[int, float]]:
-    """Average precision and area under the ROC curve of each concept that has positives (and negatives).
+def _is_judged(truth: Truth, known: Truth | None) -> Truth:
+    """Which concepts [C] have positives; and, where not all is known, negatives: else every score would be perfect."""
+    supported: Truth = np.any(truth, axis=0)
+    if known is None:
+        return supported
+    denied: Truth = np.any(known & ~truth, axis=0)
+    return supported & denied
 
-    Of all concepts in one call each: a thousand calls take seconds at every evaluation.
+
+def _ranked(
+    scores: NDArray[np.float32], truth: Truth, known: Truth | None
+) -> tuple[dict[int, float], dict[int, float]]:
+    """Average precision and area under the ROC curve of each concept that is judged (and has negatives).
+
+    Of all concepts in one call each where all is known: a thousand calls take seconds at every evaluation.
     """
     with without_search():
         from sklearn.metrics import average_precision_score, roc_auc_score
 
-    def of(measure: Any, chosen: NDArray[np.bool_]) -> dict[int, float]:
+    def of(measure: Any, chosen: Truth) -> dict[int, float]:
         if not chosen.any():
             return {}
+        if known is not None:
+            return {
+                int(c): float(measure(truth[known[:, c], c], scores[known[:, c], c]))
+                for c in np.flatnonzero(chosen)
+            }
         # compress keeps the order in memory; of an index's transposed copy scikit-learn copies all for each concept.
         columns = np.compress(chosen, truth, axis=1), np.compress(chosen, scores, axis=1)
         values = np.atleast_1d(measure(*columns, average=None))
         return {int(c): float(v) for c, v in zip(np.flatnonzero(chosen), values, strict=True)}
 
-    supported, everywhere = np.any(truth, axis=0), np.all(truth, axis=0)
-    return of(average_precision_score, supported), of(roc_auc_score, supported & ~everywhere)
+    judged, everywhere = _is_judged(truth, known), np.all(truth, axis=0)
+    return of(average_precision_score, judged), of(roc_auc_score, judged & ~everywhere)
 
 
-def _confusion(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> list[list[int]]:
+def _confusion(scores: NDArray[np.float32], truth: Truth) -> list[list[int]]:
     concepts = truth.shape[1]
     pairs = truth.argmax(1) * concepts + scores.argmax(1)
     counts = np.bincount(pairs, minlength=concepts * concepts)
@@ -146,19 +170,20 @@ def _confusion(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> list[li
     return table
 
 
-def _best_threshold(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> Values:
+def _best_threshold(scores: NDArray[np.float32], truth: Truth, known: Truth | None) -> Values:
     """The one threshold, in steps of .01, at which the mean F1 of the concepts is highest."""
-    supported = truth.any(0)
-    if not supported.any():
+    judged = _is_judged(truth, known)
+    if not judged.any():
         return {}
-    scores, truth = scores[:, supported], truth[:, supported]
+    scores, truth = scores[:, judged], truth[:, judged]
+    counted = np.ones_like(truth) if known is None else known[:, judged]
     concepts, thresholds = scores.shape[1], np.arange(1, 100) / 100
     # How many of the thresholds each score reaches; counted from the highest threshold down, these are the positives.
     reached = np.searchsorted(thresholds, scores.astype(np.float64), side="right")
     cells = reached * concepts + np.arange(concepts)
     positives, hits = (
         np.bincount(chosen, minlength=100 * concepts).reshape(100, concepts)[::-1].cumsum(0)[::-1]
-        for chosen in (cells.ravel(), cells[truth])
+        for chosen in (cells[counted], cells[truth])
     )
     f1 = (2 * hits / (truth.sum(0) + positives)).mean(1)[1:]
     return {"best_f1_threshold": float(thresholds[int(np.argmax(f1))])}

@@ -24,6 +24,18 @@ def test_its_gradient_for_one_concept_does_not_shrink_with_their_number() -> Non
     assert gradient(2) == gradient(100) == -0.5
 
 
+def test_what_is_not_known_does_not_count() -> None:
+    p = LOGITS.sigmoid()
+    targets = torch.tensor([[1.0, -1.0, 1.0], [0.0, 1.0, -1.0]])
+    logits = LOGITS.clone().requires_grad_()
+    loss = classification_loss(logits, targets, True)
+    counted = [p[0, 0], p[0, 2], 1 - p[1, 0], p[1, 1]]
+    assert torch.allclose(loss, -torch.stack(counted).log().sum() / 2)
+    loss.backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 1] == logits.grad[1, 2] == 0
+
+
 def test_softmax_takes_the_one_concept() -> None:
     targets = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
     expected = -(LOGITS.softmax(1)[0, 2].log() + LOGITS.softmax(1)[1, 1].log()) / 2

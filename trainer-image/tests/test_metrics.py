@@ -89,6 +89,39 @@ def test_overlapping_concepts() -> None:
     assert result.concepts[2] == {"concept": "c", "support": 0}
 
 
+def test_what_is_not_known_is_not_measured() -> None:
+    generator = np.random.default_rng(3)
+    truth, known = generator.random((80, 3)) < 0.4, generator.random((80, 3)) < 0.6
+    truth &= known
+    scores = (generator.random((80, 3)) * 0.6 + truth * 0.3).astype(np.float32)
+    result = classifier_metrics(scores, truth, NAMES, False, False, known)
+    alone = [
+        classifier_metrics(scores[k, c : c + 1], truth[k, c : c + 1], [NAMES[c]], False, False)
+        for c, k in enumerate(known.T)
+    ]
+    assert result.concepts == [each.concepts[0] for each in alone]
+    for name in ("macro_f1", "macro_ap"):
+        assert result.values[name] == pytest.approx(
+            np.mean([a.values[name] for a in alone]), rel=1e-4
+        )
+    f1 = [
+        np.mean([f1_score(truth[k, c], scores[k, c] >= t) for c, k in enumerate(known.T)])
+        for t in np.arange(1, 100) / 100
+    ]
+    best = round(100 * result.values["best_f1_threshold"]) - 1
+    assert f1[best] == pytest.approx(max(f1))
+
+
+def test_a_concept_of_which_only_positives_are_known_is_not_judged() -> None:
+    truth = np.array([[1, 1], [1, 0], [0, 1]], np.bool_)
+    known = np.array([[1, 1], [1, 1], [0, 1]], np.bool_)
+    scores = np.array([[0.9, 0.9], [0.4, 0.1], [0.1, 0.8]], np.float32)
+    first, second = classifier_metrics(scores, truth, ["a", "b"], False, False, known).concepts
+    # Whatever the scores were, precision would be 1.
+    assert first == {"concept": "a", "recall": 0.5, "support": 2}
+    assert second["ap"] == 1 and second["precision"] == 1
+
+
 def test_one_concept_that_only_some_items_show() -> None:
     result = classifier_metrics(
         np.array([[0.9], [0.4], [0.6]], np.float32),

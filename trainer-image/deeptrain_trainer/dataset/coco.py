@@ -8,21 +8,18 @@ lying in its folder; pictures by `file_name`. Of the files of several tasks (`ca
 from __future__ import annotations
 
 import json
-import re
 from array import array
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from ..failure import Failure
 from .annotation import ConceptNumbers, Kept, check_size, checked_box, fitted, kept, numbers_shown
 from .box import Box, unpack_boxes
-from .layout import BadItem, InvalidLabelsError, Labels, Role, split_of
+from .layout import BadItem, InvalidLabelsError, Labels, Role, split_in_name
+from .listing import Listing
 from .member import shown
-from .store import Split
 
 MAX_JSON_BYTES: Final = 512 * 1024 * 1024
-_WORD: Final = re.compile(r"[A-Za-z]+")
 
 Id = int | str
 
@@ -47,22 +44,25 @@ class _Listed(NamedTuple):
     height: int
     boxes: Kept
 
+    @property
+    def where(self) -> str:
+        """The file: what stands in it has no line that a reader would find."""
+        return self.file
+
 
 class Coco:
     """The annotations of one source."""
 
     expected = "a path that a JSON file of the split lists under images[].file_name"
+    has_boxes = True
     required: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         """Nothing was given."""
         self._concepts = ConceptNumbers()
         self.names = self._concepts.names
-        # By file_name; more than one where splits have equal names, or one picture is in two files.
-        self._listed: dict[str, list[_Listed]] = defaultdict(list)
-        self._by_file: dict[str, int] = {}
-        self._of_path: dict[str, _Listed | str] = {}
-        self._missing: list[BadItem] = []
+        self._listing: Listing[_Listed] = Listing()
+        self._files: set[str] = set()
         self._has_splits = False
 
     def annotation_limit(self, path: str) -> int:
@@ -78,10 +78,10 @@ class Coco:
         if not isinstance(document, dict) or not {"images", "annotations"} <= document.keys():
             return
         listed, homeless = _pictures(path, document, self._concepts)
-        self._missing.extend(homeless)
-        self._by_file[path] = len(listed)
+        self._listing.missing.extend(homeless)
+        self._files.add(path)
         for file_name, picture in listed:
-            self._listed[file_name].append(picture)
+            self._listing.add(file_name, picture)
 
     def lose(self, path: str, problem: str) -> None:
         """Nobody knows how many pictures it speaks of."""
@@ -89,83 +89,31 @@ class Coco:
 
     def complete(self, folders: Collection[str], files: Iterable[str]) -> None:
         """Finds the pictures that are listed."""
-        if not self._by_file:
+        if not self._files:
             raise Failure(
                 "NoData", "there is no JSON file with images and annotations, as COCO has them"
             )
-        splits = {_split(file) for file in self._by_file}
+        splits = {split_in_name(file) for file in self._files}
         self._has_splits = "train" in splits and len(splits - {None}) > 1
-        by_name: dict[str, list[str]] = defaultdict(list)
-        wanted = {name.rpartition("/")[2] for name in self._listed}
-        for path in files:
-            name = path.rpartition("/")[2]
-            if name in wanted:
-                by_name[name].append(path)
-        while self._listed:
-            file_name, pictures = self._listed.popitem()
-            paths = [
-                path
-                for path in by_name.get(file_name.rpartition("/")[2], ())
-                if path == file_name or path.endswith(f"/{file_name}")
-            ]
-            for picture in pictures:
-                self._find(file_name, picture, paths)
-
-    def _find(self, file_name: str, picture: _Listed, paths: list[str]) -> None:
-        path = _nearest(picture.file, paths)
-        if path is None:
-            problem = f"listed in {shown(picture.file, 80)}, but "
-            problem += "its folder is not clear: several have it" if paths else "not there"
-            self._missing.append(BadItem(file_name, problem))
-        elif path in self._of_path:
-            before = self._of_path[path]
-            first = before if isinstance(before, str) else f"in {shown(before.file, 80)}"
-            self._of_path[path] = f"listed twice: {first}, in {shown(picture.file, 80)}"
-        else:
-            self._of_path[path] = picture
+        self._listing.find(files)
 
     def role(self, path: str) -> Role:
         """Items are those that are listed."""
-        return "item" if path in self._of_path else "stray"
+        return "item" if path in self._listing else "stray"
 
     def labels(self, path: str, width: int, height: int) -> Labels:
         """What the picture's annotations say."""
-        picture = self._of_path[path]
-        if isinstance(picture, str):
-            raise InvalidLabelsError(picture)
+        picture = self._listing.at(path)
         if isinstance(picture.boxes, str):
             raise InvalidLabelsError(picture.boxes)
         check_size((picture.width, picture.height), width, height)
         packed, clipped = fitted(unpack_boxes(picture.boxes), width, height)
-        split = _split(picture.file) if self._has_splits else None
+        split = split_in_name(picture.file) if self._has_splits else None
         return Labels(self._concepts.shown_by(packed), split, packed, clipped)
 
     def leftovers(self) -> Iterator[BadItem]:
         """Listed pictures that are not there."""
-        return iter(self._missing)
-
-
-def _split(file: str) -> Split | None:
-    """The split that a JSON file is named after (`instances_train2017.json`), or its folder is."""
-    *folders, name = file.split("/")
-    for text in (name.rpartition(".")[0], *reversed(folders)):
-        found = [split for word in _WORD.findall(text) if (split := split_of(word))]
-        if found:
-            return found[-1]
-    return None
-
-
-def _nearest(file: str, paths: list[str]) -> str | None:
-    """The one of `paths` that a JSON file speaks of; None where that is not clear."""
-    if len(paths) <= 1:
-        return paths[0] if paths else None
-    folder = file.rpartition("/")[0]
-    beside = [path for path in paths if path.rpartition("/")[0] == folder]
-    if len(beside) == 1:
-        return beside[0]
-    split = _split(file)
-    same = [path for path in paths if _split(path) == split]
-    return same[0] if len(same) == 1 else None
+        return iter(self._listing.missing)
 
 
 def _document(path: str, data: bytes) -> Any:
@@ -261,7 +209,6 @@ def _pictures(
         if number in boxes:
             problems[number] = f"images[].id {shown(str(number), 40)} is used more than once"
         boxes[number] = []
-        name = name.removeprefix("./")
         rows.append((number, name, _side(image.get("width")), _side(image.get("height"))))
     homeless = _collect(path, annotations, categories, boxes, problems)
     listed = []

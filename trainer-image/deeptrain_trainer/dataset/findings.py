@@ -10,7 +10,7 @@ from .box import Box, unpack_boxes
 from .layout import BadItem
 from .member import cut
 from .publish import LabelledItem, concepts_of
-from .splits import groups_across_splits
+from .splits import across_splits
 from .store import SPLITS, Split
 
 FEW_ITEMS: Final = 1000
@@ -95,7 +95,9 @@ class Findings(NamedTuple):
         low = sorted(
             (n for n in self.concepts if 0 < held_out[n] < LOW_SUPPORT), key=lambda n: held_out[n]
         )
-        leaks = groups_across_splits(self.members, self.splits)
+        leaks = across_splits((member.group for member in self.members), self.splits)
+        torn = across_splits((member.source_group for member in self.members), self.splits)
+        sure = self._never_absent()
         listed_low = ", ".join(f"{name} ({held_out[name]})" for name in low)
         found = {
             "FewItems": items["train"] < FEW_ITEMS
@@ -106,6 +108,12 @@ class Findings(NamedTuple):
             "LowSupport": low
             and f"{_concepts(len(low))} fewer than {LOW_SUPPORT} items in validation and test, "
             f"so their metrics are rough: {listed_low}",
+            "NoNegatives": sure
+            and f"{_concepts(len(sure))} no item to learn from of which it is known that it does not show "
+            f"them, so they will be seen everywhere: name them in not_concepts of some: {', '.join(sure)}",
+            "GroupsAcrossSplits": torn
+            and f"{torn} groups are in more than one of the source's splits: metrics will look better "
+            "than they are",
             "DuplicatesAcrossSplits": leaks
             and f"{leaks} pictures are in more than one split, byte for byte: metrics will look "
             "better than they are",
@@ -115,6 +123,16 @@ class Findings(NamedTuple):
             for reason, message in found.items()
             if isinstance(message, str)
         ]
+
+    def _never_absent(self) -> list[str]:
+        """Concepts that no item of train is known not to show. Only partial items leave that open."""
+        if not any(member.is_partial for member in self.members):
+            return []
+        left = set(self.concepts)
+        for member, split in zip(self.members, self.splits, strict=True):
+            if split == "train" and left:
+                left -= set(member.denied) if member.is_partial else left - set(member.concepts)
+        return [name for name in self.concepts if name in left]
 
 
 def _concepts(count: int) -> str:

@@ -13,6 +13,8 @@ from .member import shown
 class ImageFolder:
     """The layout of one source, told from the names of its folders."""
 
+    has_boxes = False
+
     def __init__(self) -> None:
         """Nothing is known."""
         self.names: list[str] = []

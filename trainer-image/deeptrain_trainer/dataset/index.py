@@ -5,6 +5,9 @@ One binary file, little-endian: a header (magic, items, labels, boxes), one fixe
 item, then all label numbers as 16-bit integers, then all boxes in their packed form. It opens in
 about a second for a million items. Of the format before, which had neither sizes nor boxes, all is
 still read.
+
+Where any item is partial, the format is the third: the labels of a partial item are followed by those
+that it denies, each with the highest bit set, and by 0xFFFF.
 """
 
 import struct
@@ -16,6 +19,9 @@ from dataclasses import dataclass
 from .box import BOX_BYTES, Box, unpack_boxes
 
 _MAGIC = b"DTINDEX2"
+# Only where it is needed, so that the data of all others are read by every release.
+_MAGIC_PARTIAL = b"DTINDEX3"
+_DENIED, _PARTIAL = 0x8000, 0xFFFF
 _HEADER = struct.Struct("<8sQQQ")
 # SHA-256, group, shard, offset in the shard, bytes, width, height, time, first label, number of
 # labels, first box, number of boxes.
@@ -56,6 +62,10 @@ class Item:
     """Of a frame: milliseconds since the beginning of its video."""
     packed_boxes: bytes = b""
     """The boxes as `pack_boxes` gives them."""
+    denied: tuple[int, ...] | None = None
+    """Of a partial item: numbers of the concepts that it is known not to show, ascending; of those that are
+    neither here nor in `labels` nothing is known. None: it shows nothing but `labels`.
+    """
 
     @property
     def boxes(self) -> tuple[Box, ...]:
@@ -68,7 +78,12 @@ def pack(items: Iterable[Item]) -> bytes:
     labels = array("H")
     boxes = bytearray()
     records = bytearray()
+    magic = _MAGIC
     for item in items:
+        marks = list(item.labels)
+        if item.denied is not None:
+            magic = _MAGIC_PARTIAL
+            marks += [*(_DENIED | label for label in item.denied), _PARTIAL]
         records += _RECORD.pack(
             item.sha256,
             item.group,
@@ -79,15 +94,13 @@ def pack(items: Iterable[Item]) -> bytes:
             item.height,
             item.time_ms,
             len(labels),
-            len(item.labels),
+            len(marks),
             len(boxes) // BOX_BYTES,
             len(item.packed_boxes) // BOX_BYTES,
         )
-        labels.extend(item.labels)
+        labels.extend(marks)
         boxes += item.packed_boxes
-    header = _HEADER.pack(
-        _MAGIC, len(records) // _RECORD.size, len(labels), len(boxes) // BOX_BYTES
-    )
+    header = _HEADER.pack(magic, len(records) // _RECORD.size, len(labels), len(boxes) // BOX_BYTES)
     if sys.byteorder == "big":
         labels.byteswap()
     return b"".join((header, records, labels, boxes))
@@ -108,7 +121,7 @@ def _unpack_2(data: bytes) -> Iterator[Item]:
     if len(data) < _HEADER.size:
         raise ValueError("the index is truncated")
     magic, count, label_count, box_count = _HEADER.unpack_from(data)
-    if magic != _MAGIC:
+    if magic not in (_MAGIC, _MAGIC_PARTIAL):
         raise ValueError("not an index of this format")
     labels_at = _HEADER.size + count * _RECORD.size
     boxes_at = labels_at + 2 * label_count
@@ -121,12 +134,19 @@ def _unpack_2(data: bytes) -> Iterator[Item]:
         first, number, first_box, boxes = record[8:]
         _check_range(index, "labels", first + number, label_count)
         _check_range(index, "boxes", first_box + boxes, box_count)
-        labels = all_labels[first : first + number]
+        labels, denied = _told_apart(all_labels[first : first + number])
         at = boxes_at + BOX_BYTES * first_box
         packed = data[at : at + BOX_BYTES * boxes]
-        yield Item(
-            index, labels, group, shard, offset, length, sha256, width, height, time_ms, packed
-        )
+        place = (group, shard, offset, length)
+        yield Item(index, labels, *place, sha256, width, height, time_ms, packed, denied)
+
+
+def _told_apart(marks: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """The labels of an item, and those that it denies."""
+    if not marks or marks[-1] != _PARTIAL:
+        return marks, None
+    denied = tuple(mark ^ _DENIED for mark in marks[:-1] if mark & _DENIED)
+    return marks[: len(marks) - 1 - len(denied)], denied
 
 
 def _unpack_1(data: bytes) -> Iterator[Item]:

@@ -1,5 +1,6 @@
 """Tells the items of a source from bad items and from what is no item at all, and divides them."""
 
+import hashlib
 import json
 from typing import Any, Final, NamedTuple
 
@@ -12,7 +13,6 @@ from .member import shown
 from .publish import LabelledItem, concepts_of, in_order
 from .splits import assign
 
-FORMATS_WITH_BOXES: Final = ("coco", "voc", "yolo")
 _RECORD_BAD_ITEMS: Final = 5
 _RECORD_BAD_ITEMS_BYTES: Final = 1700
 """Leaves room for the rest of a record, which has 3 KiB in all."""
@@ -57,8 +57,7 @@ def judge(found: Found, layout: Layout, run: ImportRun) -> Findings:
     concepts = _judge_concepts(items, layout, bad, run)
     in_order(items)
     splits = assign(items, run.seed, run.ratios)
-    has_boxes = run.format in FORMATS_WITH_BOXES
-    return Findings(items, splits, concepts, bad, size, clipped, has_boxes, videos)
+    return Findings(items, splits, concepts, bad, size, clipped, layout.has_boxes, videos)
 
 
 def _sorted_out(found: Found, layout: Layout) -> tuple[list[LabelledItem], list[BadItem], int, int]:
@@ -100,7 +99,10 @@ def _sorted_out(found: Found, layout: Layout) -> tuple[list[LabelledItem], list[
                 labels.boxes,
                 file.video,
                 file.time_ms,
+                labels.denied or (),
+                labels.denied is not None,
                 labels.split,
+                _digest_of(labels.group),
             )
         )
         size += file.size
@@ -129,7 +131,8 @@ def _judge_concepts(
     shown_by = concepts_of(items)
     found = checked_concepts([*layout.required, *shown_by])
     if not found:
-        raise Failure("NoData", f"none of the {len(items)} images has a box", **_bad_facts(bad))
+        what = "has a box" if layout.has_boxes else "shows a concept"
+        raise Failure("NoData", f"none of the {len(items)} images {what}", **_bad_facts(bad))
     wanted = run.concepts
     if wanted is not None and set(wanted) != set(found):
         missing = [name for name in wanted if name not in set(found)]
@@ -147,7 +150,21 @@ def _judge_concepts(
             **_bad_facts(bad),
         )
     _renumber(items, layout.names, shown_by)
+    _let_go_of_unknown(items, set(found))
     return wanted or found
+
+
+def _let_go_of_unknown(items: list[LabelledItem], found: set[str]) -> None:
+    """What is denied everywhere and shown nowhere is no concept."""
+    for place, item in enumerate(items):
+        if not found.issuperset(item.denied):
+            denied = tuple(name for name in item.denied if name in found)
+            items[place] = item._replace(denied=denied)
+
+
+def _digest_of(group: str) -> bytes:
+    """Of the name of a group; empty for none."""
+    return hashlib.sha256(f"group:{group}".encode()).digest() if group else b""
 
 
 def _renumber(items: list[LabelledItem], names: list[str], concepts: list[str]) -> None:

@@ -3,6 +3,7 @@
 A format is one file beside this one and one line in `layouts.py`.
 """
 
+import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final, Literal, NamedTuple, Protocol
@@ -13,6 +14,7 @@ from .store import Split
 
 MAX_CONCEPTS: Final = 1000
 MAX_CONCEPT_BYTES: Final = 64
+_WORD: Final = re.compile(r"[A-Za-z]+")
 
 SPLIT_FOLDERS: Final[dict[str, Split]] = {
     "train": "train",
@@ -42,6 +44,12 @@ class Labels(NamedTuple):
     """Packed; their concepts' numbers are places in `Layout.names`."""
     clipped: int = 0
     """How many of the boxes reached beyond the picture."""
+    denied: tuple[str, ...] | None = None
+    """Names of the concepts that it is known not to show, sorted: of the others nothing is known. None: it shows
+    nothing but `concepts`.
+    """
+    group: str = ""
+    """Items of one name belong in one split; empty: of none."""
 
 
 class BadItem(NamedTuple):
@@ -68,6 +76,10 @@ class Layout(Protocol):
     @property
     def names(self) -> list[str]:
         """Names of all concepts so far; boxes have places in it."""
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether the labels are boxes. Asked once the annotations are complete."""
 
     @property
     def required(self) -> Iterable[str]:
@@ -114,6 +126,16 @@ class Layout(Protocol):
 def split_of(name: str) -> Split | None:
     """The split that a folder or a file is named after."""
     return SPLIT_FOLDERS.get(name.casefold())
+
+
+def split_in_name(path: str) -> Split | None:
+    """The split that a word of a file's name is (`instances_train2017.json`), or one of its nearest folder's."""
+    *folders, name = path.split("/")
+    for text in (name.rpartition(".")[0], *reversed(folders)):
+        found = [split for word in _WORD.findall(text) if (split := split_of(word))]
+        if found:
+            return found[-1]
+    return None
 
 
 def concept_name(name: str) -> str:

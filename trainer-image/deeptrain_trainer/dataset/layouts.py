@@ -5,6 +5,7 @@ from typing import Final
 
 from ..failure import Failure
 from .coco import Coco
+from .csvlist import CsvList
 from .imagefolder import ImageFolder
 from .layout import Layout
 from .videofolder import VideoFolder
@@ -17,6 +18,7 @@ _LAYOUTS: Final[Mapping[str, Callable[[], Layout]]] = {
     "voc": Voc,
     "coco": Coco,
     "yolo": Yolo,
+    "csv": CsvList,
 }
 
 

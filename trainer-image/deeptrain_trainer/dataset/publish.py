@@ -65,25 +65,31 @@ class LabelledItem(NamedTuple):
     """Digest of the video that it is a frame of; empty for a picture."""
     time_ms: int = 0
     """Of a frame: milliseconds since the beginning of its video."""
+    denied: tuple[str, ...] = ()
+    """Names of the concepts that it is said not to show, sorted; only where it is partial."""
+    is_partial: bool = False
+    """Whether nothing is known of the concepts that are neither shown nor denied; else they are not shown."""
     split: Split | None = None
     """The split that the source put it in, if it has splits. No part of the content."""
+    source_group: bytes = b""
+    """Digest of the group that the source put it in; empty: in none. No part of the content."""
 
     @property
     def group(self) -> bytes:
-        """Items of one group stay together: the frames of a video, and pictures of the same bytes."""
+        """Frames of a video are a group, and so are pictures of the same bytes."""
         return self.video or self.sha256
 
     @property
     def content(self) -> tuple[object, ...]:
         """All that the digest is made of."""
-        return self[:-1]
+        return self[:-2]
 
 
 def in_order(items: list[LabelledItem]) -> None:
     """Sorts items as `DatasetWriter.publish` wants them: groups side by side, videos in order."""
     # In several stable sorts, because tuples as keys would need half as much memory again.
     items.sort(key=lambda item: item.split or "")
-    for name in ("boxes", "concepts", "sha256", "time_ms", "group"):
+    for name in ("denied", "is_partial", "boxes", "concepts", "sha256", "time_ms", "group"):
         items.sort(key=attrgetter(name))
 
 
@@ -97,8 +103,9 @@ def content_digest(items: Sequence[LabelledItem]) -> str:
 
     It is the SHA-256 of one line for each item, sorted: the hexadecimal digest of the bytes, a
     space, the concepts as a JSON list; then, where there are some, a space and the boxes as a JSON
-    list of [concept, x_min, y_min, x_max, y_max, ignored], and for a frame a space, its video's
-    digest, a colon and its time.
+    list of [concept, x_min, y_min, x_max, y_max, ignored], for a frame a space, its video's digest,
+    a colon and its time, and for a partial item a space, an exclamation mark and the concepts that it
+    denies as a JSON list.
     """
     names = concepts_of(items)
     total = hashlib.sha256()
@@ -109,6 +116,8 @@ def content_digest(items: Sequence[LabelledItem]) -> str:
             line += f" {_json(boxes)}"
         if item.video:
             line += f" {item.video.hex()}:{item.time_ms}"
+        if item.is_partial:
+            line += f" !{_json(list(item.denied))}"
         total.update(f"{line}\n".encode())
     return f"sha256:{total.hexdigest()}"
 
@@ -272,6 +281,7 @@ class DatasetWriter:
                 item.height,
                 item.time_ms,
                 item.boxes,
+                tuple(sorted(number[name] for name in item.denied)) if item.is_partial else None,
             )
 
     def _appear(self, place: Path, split_digest: str) -> None:

@@ -1,9 +1,10 @@
 """Which item teaches, which chooses the epoch, and which is read once.
 
-An item is assigned with its group (all items with the same bytes, or all frames of a video): u =
-hash(seed, group) in [0, 1) is compared with the ratios, lowest u first to test, then to validation,
-the rest to train. So the same seed and items give the same splits, and adding items moves no group,
-except by the two rules for concepts with few groups.
+An item is assigned with its group (that of the source, all items with the same bytes, or all frames
+of a video; groups that have an item in common are one): u = hash(seed, group) in [0, 1) is compared
+with the ratios, lowest u first to test, then to validation, the rest to train. So the same seed and
+items give the same splits, and adding items moves no group, except by the two rules for concepts with
+few groups.
 """
 
 import hashlib
@@ -35,6 +36,10 @@ class Member(Protocol):
     @property
     def group(self) -> bytes:
         """Items of one group stay together."""
+
+    @property
+    def source_group(self) -> bytes:
+        """And so do those of one group of the source; empty: it is in none."""
 
     @property
     def concepts(self) -> tuple[str, ...]:
@@ -71,15 +76,15 @@ def assign(members: Sequence[Member], seed: int, ratios: Ratios | None) -> list[
     return splits
 
 
-def groups_across_splits(members: Iterable[Member], splits: Iterable[Split]) -> int:
+def across_splits(groups: Iterable[bytes], splits: Iterable[Split]) -> int:
     """How many groups have items in more than one split: the same picture in train and in test,
-    say.
+    say. `groups` has the group of each item, empty for none.
     """
     seen: dict[bytes, Split] = {}
     leaking: set[bytes] = set()
-    for member, split in zip(members, splits, strict=True):
-        if seen.setdefault(member.group, split) != split:
-            leaking.add(member.group)
+    for group, split in zip(groups, splits, strict=True):
+        if group and seen.setdefault(group, split) != split:
+            leaking.add(group)
     return len(leaking)
 
 
@@ -90,11 +95,12 @@ def _position(seed: int, group: bytes) -> int:
 
 
 def _by_ratio(members: Sequence[Member], seed: int, ratios: Ratios) -> list[Split]:
+    group_of = _joined(members)
     concepts_of: dict[bytes, tuple[str, ...]] = {}
-    for member in members:
-        known = concepts_of.setdefault(member.group, member.concepts)
+    for member, joined in zip(members, group_of, strict=True):
+        known = concepts_of.setdefault(joined, member.concepts)
         if known != member.concepts:
-            concepts_of[member.group] = tuple(sorted({*known, *member.concepts}))
+            concepts_of[joined] = tuple(sorted({*known, *member.concepts}))
     groups_of: dict[str, list[bytes]] = defaultdict(list)
     # Ascending u; the group itself breaks the (impossible) tie.
     for group in sorted(sorted(concepts_of), key=lambda group: _position(seed, group)):
@@ -104,7 +110,29 @@ def _by_ratio(members: Sequence[Member], seed: int, ratios: Ratios) -> list[Spli
     if ratios.train > 0:
         kept = _keep_for_training(splits, groups_of)
         _hold_out(splits, groups_of, concepts_of, kept, ratios)
-    return [splits[member.group] for member in members]
+    return [splits[joined] for joined in group_of]
+
+
+def _joined(members: Sequence[Member]) -> list[bytes]:
+    """The group of each item. Of groups that are one, it is the least of the source's: an item more moves none."""
+    sources = {member.source_group for member in members} - {b""}
+    if not sources:
+        return [member.group for member in members]
+    above: dict[bytes, bytes] = {}
+
+    def first(group: bytes) -> bytes:
+        while group in above:
+            # The next time, the way is half as long.
+            if above[group] in above:
+                above[group] = above[above[group]]
+            group = above[group]
+        return group
+
+    for member in members:
+        ends = {first(member.group), first(member.source_group or member.group)}
+        one, *other = sorted(ends, key=lambda group: (group not in sources, group))
+        above.update(dict.fromkeys(other, one))
+    return [first(member.group) for member in members]
 
 
 def _by_position(position: int, ratios: Ratios) -> Split:

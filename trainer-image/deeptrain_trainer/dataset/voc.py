@@ -38,6 +38,7 @@ class Voc:
     """The annotations of one source."""
 
     expected = "JPEGImages/<name> with Annotations/<name>.xml"
+    has_boxes = True
     required: tuple[str, ...] = ()
 
     def __init__(self) -> None:

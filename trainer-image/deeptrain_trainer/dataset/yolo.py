@@ -36,6 +36,7 @@ class Yolo:
     """The annotations of one source."""
 
     expected = "images/<split>/<name> or <split>/images/<name>"
+    has_boxes = True
     required: tuple[str, ...] = ()
 
     def __init__(self) -> None:

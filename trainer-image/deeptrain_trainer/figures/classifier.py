@@ -17,6 +17,7 @@ def classifier_files(
     measured: ClassifierMetrics,
     pictures: Pictures,
     split: str,
+    known: NDArray[np.bool_] | None = None,
 ) -> dict[str, bytes]:
     """The content of the files below `evaluation/`, by path. Nothing evaluated: no files.
 
@@ -26,6 +27,7 @@ def classifier_files(
         measured: The metrics of these scores; without confusion where concepts overlap.
         pictures: The N items.
         split: What was evaluated, for the titles.
+        known: [N, C], whether the truth is known; None: everywhere.
     """
     if len(scores) == 0:
         return {}
@@ -33,7 +35,7 @@ def classifier_files(
     names = [str(row["concept"]) for row in rows]
     where = f"{len(scores):,} items of the {split} split"
     files = concept_files(rows, f"{len(names):,} concepts, {where}")
-    files |= curve_files(classifier_curves(scores, truth, rows), names, where.capitalize())
+    files |= curve_files(classifier_curves(scores, truth, rows, known), names, where.capitalize())
     if exclusive:
         files |= confusion_files(np.array(measured.confusion), names)
-    return files | mistake_files(scores, truth, names, exclusive, pictures)
+    return files | mistake_files(scores, truth, names, exclusive, pictures, known)

@@ -48,11 +48,15 @@ class Curve:
 
 
 def classifier_curves(
-    scores: NDArray[np.float32], truth: NDArray[np.bool_], rows: Sequence[Mapping[str, Any]]
+    scores: NDArray[np.float32],
+    truth: NDArray[np.bool_],
+    rows: Sequence[Mapping[str, Any]],
+    known: NDArray[np.bool_] | None = None,
 ) -> list[Curve]:
     """The curves of the concepts that have positives.
 
-    `scores` and `truth` are [N, C]; `rows` are the C concepts' metrics, `ap` of which is the area under the curve.
+    `scores`, `truth` and `known` are [N, C]; what is not known does not count. `rows` are the C concepts' metrics, `ap`
+    of which is the area under the curve.
     """
     from sklearn.metrics import precision_recall_curve
 
@@ -60,7 +64,8 @@ def classifier_curves(
     for c, row in enumerate(rows):
         if "ap" not in row:
             continue
-        precision, recall, threshold = precision_recall_curve(truth[:, c], scores[:, c])
+        counted = slice(None) if known is None else known[:, c]
+        precision, recall, threshold = precision_recall_curve(truth[counted, c], scores[counted, c])
         # By falling threshold. The last point (nothing predicted, precision 1) is no measurement.
         precision, recall, threshold = precision[-2::-1], recall[-2::-1], threshold[::-1]
         kept = _sampled(recall)

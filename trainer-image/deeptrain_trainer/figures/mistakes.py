@@ -42,10 +42,15 @@ def exclusive_mistakes(scores: Scores, truth: Truth) -> list[Mistake]:
     return [Mistake(int(i), "wrong", int(predicted[i]), float(margin[i])) for i in order]
 
 
-def overlapping_mistakes(scores: Scores, truth: Truth) -> list[Mistake]:
-    """Items with a concept on the wrong side of 0.5, by the distance of its score from the truth, the largest first."""
+def overlapping_mistakes(scores: Scores, truth: Truth, known: Truth | None = None) -> list[Mistake]:
+    """Items with a concept on the wrong side of 0.5, by the distance of its score from the truth, the largest first.
+
+    What is not known is no mistake.
+    """
     distance = np.abs(scores.astype(np.float64) - truth)
     distance[(scores >= 0.5) == truth] = 0  # right
+    if known is not None:
+        distance[~known] = 0
     worst, items = distance.argmax(1), np.arange(len(scores))
     error = distance[items, worst]
     wrong = items[error > 0]
@@ -62,11 +67,19 @@ def overlapping_mistakes(scores: Scores, truth: Truth) -> list[Mistake]:
 
 
 def mistake_files(
-    scores: Scores, truth: Truth, names: Sequence[str], exclusive: bool, pictures: Pictures
+    scores: Scores,
+    truth: Truth,
+    names: Sequence[str],
+    exclusive: bool,
+    pictures: Pictures,
+    known: Truth | None = None,
 ) -> dict[str, bytes]:
-    """`scores` and `truth` are [N, C]; `pictures` has the N items."""
-    find = exclusive_mistakes if exclusive else overlapping_mistakes
-    mistakes = find(scores, truth)
+    """`scores`, `truth` and `known` (None: all is) are [N, C]; `pictures` has the N items."""
+    mistakes = (
+        exclusive_mistakes(scores, truth)
+        if exclusive
+        else overlapping_mistakes(scores, truth, known)
+    )
     rows = [_row(m, scores, truth, names, pictures) for m in mistakes[:MOST_ROWS]]
     tiles = [_tile(m, scores, truth, names, pictures) for m in mistakes[:MOST_PICTURES]]
     title = f"Mistakes: {len(mistakes):,} of {len(scores):,} items"

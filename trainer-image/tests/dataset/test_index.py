@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 from deeptrain_trainer.dataset.box import Box, pack_boxes
 from deeptrain_trainer.dataset.index import Item, pack, unpack
 
-Row = tuple[tuple[int, ...], int, int, int, int, bytes, int, int, int, bytes]
+Row = tuple[
+    tuple[int, ...], int, int, int, int, bytes, int, int, int, bytes, tuple[int, ...] | None
+]
+labels = st.lists(st.integers(0, 999), max_size=4, unique=True).map(lambda v: tuple(sorted(v)))
 rows = st.lists(
     st.tuples(
-        st.lists(st.integers(0, 999), max_size=4, unique=True).map(lambda v: tuple(sorted(v))),
+        labels,
         st.integers(0, 2**32 - 1),
         st.integers(0, 2**32 - 1),
         st.integers(0, 2**64 - 1),
@@ -22,6 +25,7 @@ rows = st.lists(
         st.integers(0, 2**32 - 1),
         st.integers(0, 2**32 - 1),
         st.integers(0, 3).flatmap(lambda n: st.binary(min_size=20 * n, max_size=20 * n)),
+        st.none() | labels,
     ),
     max_size=40,
 )
@@ -55,6 +59,12 @@ def test_boxes_are_read_as_they_were_given() -> None:
     (read,) = unpack(pack([item]))
     assert (read.width, read.height, set(read.boxes)) == (640, 480, set(boxes))
     assert unpack(pack([Item(0, (3,), 0, 0, 0, 9, b"x" * 32)]))[0].boxes == ()
+
+
+def test_only_partial_items_need_the_newest_format() -> None:
+    whole, partial = (Item(0, (3,), 0, 0, 0, 9, b"x" * 32, denied=d) for d in (None, ()))
+    assert pack([whole]).startswith(b"DTINDEX2")
+    assert pack([whole, partial]).startswith(b"DTINDEX3")
 
 
 def index_of_the_format_before() -> bytes:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrain_trainer.dataset.coco import Coco
+from deeptrain_trainer.dataset.csvlist import CsvList
 from deeptrain_trainer.dataset.division import read_division
 from deeptrain_trainer.dataset.layout import InvalidLabelsError, Layout
 from deeptrain_trainer.dataset.layouts import layout_of
@@ -41,7 +42,7 @@ def judged(layout: Layout, files: dict[str, bytes]) -> None:
         except InvalidLabelsError as error:
             assert str(error)
             continue
-        assert set(labels.concepts) <= set(layout.names)
+        assert not layout.has_boxes or set(labels.concepts) <= set(layout.names)
     assert all(bad.problem for bad in layout.leftovers())
 
 
@@ -88,6 +89,25 @@ def test_any_yolo_file(rows: list[list[object]]) -> None:
     judged(Yolo(), {"data.yaml": b"names: [a, b]", "labels/a.txt": lines.encode()})
 
 
+cells = st.one_of(st.text(max_size=8), numbers.map(str), st.sampled_from(["images/a.png", "a.png"]))
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(
+        [
+            "path,concepts",
+            "path,concepts,not_concepts,split,group",
+            "path,concept,x_min,y_min,x_max,y_max",
+        ]
+    ),
+    st.lists(st.lists(cells, min_size=1, max_size=6), max_size=5),
+)
+def test_any_csv_file(header: str, rows: list[list[str]]) -> None:
+    lines = [header, *(",".join(row) for row in rows)]
+    judged(CsvList(), {"a.csv": "\n".join(lines).encode("utf-8", "surrogatepass")})
+
+
 def _utf8(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
@@ -129,7 +149,13 @@ def test_any_division_leads_to_folders_of_the_source(
 
 @pytest.mark.parametrize(
     ("layout", "path"),
-    [(Coco, "labels.json"), (Voc, "Annotations/a.xml"), (Yolo, "labels/a.txt"), (Yolo, "d.yaml")],
+    [
+        (Coco, "labels.json"),
+        (CsvList, "a.csv"),
+        (Voc, "Annotations/a.xml"),
+        (Yolo, "labels/a.txt"),
+        (Yolo, "d.yaml"),
+    ],
 )
 @settings(deadline=None)
 @given(data=st.binary(max_size=60))
@@ -138,5 +164,6 @@ def test_noise_for_annotations(layout: Callable[[], Layout], path: str, data: by
 
 
 def test_a_format_that_is_not_known_is_named() -> None:
-    with pytest.raises(Failure, match="`csv` is none of coco, imageFolder, videoFolder, voc, yolo"):
-        layout_of("csv")
+    names = "coco, csv, imageFolder, videoFolder, voc, yolo"
+    with pytest.raises(Failure, match=f"`parquet` is none of {names}"):
+        layout_of("parquet")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from deeptrain_trainer.dataset.splits import (
     MIN_GROUPS,
     Ratios,
+    across_splits,
     assign,
-    groups_across_splits,
 )
 from deeptrain_trainer.dataset.store import Split
 
@@ -22,6 +22,7 @@ class Member(NamedTuple):
     group: bytes
     concepts: tuple[str, ...]
     split: Split | None
+    source_group: bytes = b""
 
 
 def group(number: int) -> bytes:
@@ -43,6 +44,7 @@ some_members = st.lists(
         st.integers(0, 60).map(group),
         st.sampled_from([("a",), ("b",), ("c",), ("a", "b")]),
         st.none(),
+        st.sampled_from([b"", b"", b"x", b"y", b"z"]),
     ),
     min_size=1,
     max_size=150,
@@ -70,13 +72,16 @@ def test_the_order_of_the_items_does_not_matter(
 
 @given(some_members, st.integers(0, 5), some_ratios)
 def test_a_group_is_never_torn(items: list[Member], seed: int, ratios: Ratios | None) -> None:
-    assert groups_across_splits(items, assign(items, seed, ratios)) == 0
+    splits = assign(items, seed, ratios)
+    assert across_splits([item.group for item in items], splits) == 0
+    assert across_splits([item.source_group for item in items], splits) == 0
 
 
 @given(some_members, st.integers(0, 5), some_ratios)
 def test_every_concept_is_learned_and_if_it_can_be_held_out(
     items: list[Member], seed: int, ratios: Ratios | None
 ) -> None:
+    items = [item._replace(source_group=b"") for item in items]
     splits = by_group(items, assign(items, seed, ratios))
     groups: dict[str, set[bytes]] = defaultdict(set)
     for item in items:
@@ -163,4 +168,12 @@ def test_everything_may_be_held_out_on_purpose() -> None:
 def test_a_picture_in_two_splits_is_counted_once() -> None:
     items = [Member(group(1), ("a",), s) for s in ("train", "train", "test", "validation")]
     items += members({"a": 5}, "train", 50)
-    assert groups_across_splits(items, assign(items, 0, None)) == 1
+    assert across_splits([item.group for item in items], assign(items, 0, None)) == 1
+
+
+def test_items_that_are_added_do_not_move_the_group_of_the_source() -> None:
+    """Whatever their bytes are."""
+    names = [f"patient {n % 40}".encode() for n in range(120)]
+    items = [Member(group(n), ("a",), None, name) for n, name in enumerate(names)]
+    more = [Member(group(1000 + n), ("a",), None, name) for n, name in enumerate(names)]
+    assert assign(items + more, 3, None)[: len(items)] == assign(items, 3, None)

@@ -39,6 +39,17 @@ def test_points_are_what_their_thresholds_give() -> None:
             assert precision == pytest.approx(hits / predicted.sum())
 
 
+def test_what_is_not_known_is_not_drawn() -> None:
+    _, scores, truth = curves_of(200)
+    known = np.random.default_rng(2).random(truth.shape) < 0.7
+    rows = classifier_metrics(scores, truth & known, ["a", "b", "c"], False, False, known).concepts
+    for c, curve in enumerate(classifier_curves(scores, truth & known, rows, known)):
+        counted = known[:, c]
+        expected = average_precision_score(truth[counted, c], scores[counted, c])
+        assert curve.ap == pytest.approx(expected, rel=1e-5)
+        assert curve.precision[-1] >= truth[counted, c].mean() - 1e-9
+
+
 def test_the_json_is_bounded_and_the_worst_are_named_in_the_picture() -> None:
     curves, *_ = curves_of(20_000)
     files = curve_files(curves, ["a", "b", "c"], "20,000 items")

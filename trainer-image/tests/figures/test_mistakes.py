@@ -64,6 +64,13 @@ def test_overlapping_concepts_are_missed_or_not_there() -> None:
     assert rows[1]["score"] == 0.2
 
 
+def test_what_is_not_known_is_no_mistake() -> None:
+    scores, truth = np.array([[0.95, 0.1], [0.2, 0.9]], np.float32), np.zeros((2, 2), np.bool_)
+    known = np.array([[False, True], [True, True]])
+    mistakes = overlapping_mistakes(scores, truth, known)
+    assert [(m.item, m.kind, m.concept) for m in mistakes] == [(1, "falsePositive", 1)]
+
+
 def test_without_mistakes_the_sheet_is_empty() -> None:
     assert exclusive_mistakes(TRUTH.astype(np.float32), TRUTH) == []
     files = mistake_files(TRUTH.astype(np.float32), TRUTH, NAMES, True, Painted())

@@ -1,0 +1,106 @@
+"""Pictures that an annotation file lists by name, and where in the source they are."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Generic, Protocol, TypeVar
+
+from .layout import BadItem, InvalidLabelsError, split_in_name
+from .member import shown
+
+
+class Listed(Protocol):
+    """What is listed."""
+
+    @property
+    def file(self) -> str:
+        """Path of the annotation file."""
+
+    @property
+    def where(self) -> str:
+        """The place in it, for messages."""
+
+
+_Picture = TypeVar("_Picture", bound=Listed)
+
+
+class Listing(Generic[_Picture]):
+    """The pictures that the annotation files of a source list."""
+
+    def __init__(self) -> None:
+        """Nothing is listed."""
+        # More than one where splits have equal names, or one picture is in two files.
+        self._by_name: dict[str, list[_Picture]] = defaultdict(list)
+        self._of_path: dict[str, _Picture | str] = {}
+        self.missing: list[BadItem] = []
+        """Listed pictures that are not there, and what else of the annotations has no picture."""
+
+    def add(self, name: str, picture: _Picture) -> None:
+        """Takes the path of a picture, or an end of it."""
+        self._by_name[name.removeprefix("./")].append(picture)
+
+    def find(self, files: Iterable[str]) -> None:
+        """Finds all that was added among the paths of the source."""
+        by_name: dict[str, list[str]] = defaultdict(list)
+        wanted = {name.rpartition("/")[2] for name in self._by_name}
+        for path in files:
+            name = path.rpartition("/")[2]
+            if name in wanted:
+                by_name[name].append(path)
+        while self._by_name:
+            listed, pictures = self._by_name.popitem()
+            paths = [
+                path
+                for path in by_name.get(listed.rpartition("/")[2], ())
+                if path == listed or path.endswith(f"/{listed}")
+            ]
+            for picture in pictures:
+                self._find(listed, picture, paths)
+
+    def _find(self, listed: str, picture: _Picture, paths: list[str]) -> None:
+        path = _nearest(picture.file, listed, paths)
+        where = shown(picture.where, 100)
+        if path is None:
+            problem = f"listed in {where}, but "
+            problem += "its folder is not clear: several have it" if paths else "not there"
+            self.missing.append(BadItem(listed, problem))
+        elif path in self._of_path:
+            before = self._of_path[path]
+            first = before if isinstance(before, str) else f"in {shown(before.where, 100)}"
+            self._of_path[path] = f"listed twice: {first}, in {where}"
+        else:
+            self._of_path[path] = picture
+
+    def __contains__(self, path: str) -> bool:
+        """Whether the file at `path` is listed."""
+        return path in self._of_path
+
+    def __iter__(self) -> Iterator[tuple[str, _Picture]]:
+        """The paths that were found, and what is listed of them; without those that are listed twice."""
+        for path, picture in self._of_path.items():
+            if not isinstance(picture, str):
+                yield path, picture
+
+    def at(self, path: str) -> _Picture:
+        """What is listed of the picture at `path`.
+
+        Raises:
+            InvalidLabelsError: It is listed twice.
+        """
+        picture = self._of_path[path]
+        if isinstance(picture, str):
+            raise InvalidLabelsError(picture)
+        return picture
+
+
+def _nearest(file: str, listed: str, paths: list[str]) -> str | None:
+    """The one of `paths` that an annotation file speaks of; None where that is not clear."""
+    if len(paths) <= 1:
+        return paths[0] if paths else None
+    folder = file.rpartition("/")[0]
+    beside = f"{folder}/{listed}" if folder else listed
+    for exact in (beside, listed):
+        if exact in paths:
+            return exact
+    split = split_in_name(file)
+    same = [path for path in paths if split_in_name(path) == split]
+    return same[0] if len(same) == 1 else None
