@@ -13,6 +13,7 @@ export default defineConfig({
           include: ["**/*.test.ts"],
           exclude: [...exclude, "**/*.contract.test.ts", "**/*.e2e.test.ts"],
           testTimeout: 60_000,
+          hookTimeout: 60_000,
           // Many wait more than they work.
           maxWorkers: 3,
         },

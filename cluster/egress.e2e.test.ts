@@ -27,7 +27,7 @@ beforeAll(async () => {
   } finally {
     await rm(context, { recursive: true });
   }
-  await command("ip", ["address", "add", `${elsewhere}/32`, "dev", "lo"]);
+  await command("ip", ["address", "replace", `${elsewhere}/32`, "dev", "lo"]);
   cluster = await startCluster({ name, egress: true });
 });
 

@@ -36,12 +36,12 @@ const writesBy = (identity: string) =>
 
 it("a leader that was paused writes nothing when it wakes up and another leads, and ends", async () => {
   const one = lead("one");
+  const ended = once(one, "exit");
   await eventually(() => writesBy("one") > 5, 15_000);
   one.kill("SIGSTOP");
   lead("two");
   await eventually(() => writesBy("two") > 5, 15_000);
   const before = writesBy("one");
-  const ended = once(one, "exit");
   one.kill("SIGCONT");
   const [code] = await ended;
   expect(code).toBe(17);

@@ -161,10 +161,10 @@ describe("a watch", () => {
   });
 
   it("does not replace a watch that is quiet but alive", async () => {
-    await begin({ inactivityMs: 120 });
+    await begin({ inactivityMs: 1_200 });
     await streaming();
     for (let n = 0; n < 6; n += 1) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await new Promise((resolve) => setTimeout(resolve, 250));
       server.watches.bookmark();
     }
     expect(server.watches.opened).toBe(1);

@@ -91,14 +91,27 @@ export const applyDefinition = async (
     throw new Error(`${definition.metadata.name}: ${answer.code} ${answer.message}`);
 };
 
-/** Creates our kinds, and resolves when they are served. */
+const Paths = z.looseObject({ paths: z.record(z.string(), z.unknown()).optional() });
+
+/** Creates our kinds, and resolves when they are served, and described: `kubectl explain` reads that a second later. */
 export const installKinds = async (api: ApiServer): Promise<void> => {
   for (const kind of kinds) await applyDefinition(api, customResourceDefinition(kind));
   for (const { kind } of kinds) {
-    const deadline = Date.now() + 30_000;
-    while ((await api.call("GET", collection(kind))).code !== 200) {
-      if (Date.now() > deadline) throw new Error(`${kind} is not served after 30 s`);
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
+    await untilTrue(`${kind} is not served`, async () => {
+      const { code } = await api.call("GET", collection(kind));
+      return code === 200;
+    });
+  }
+  await untilTrue(`${GROUP}/${VERSION} is not described`, async () => {
+    const { body } = await api.call("GET", "/openapi/v3");
+    return Paths.parse(body).paths?.[`apis/${GROUP}/${VERSION}`] !== undefined;
+  });
+};
+
+const untilTrue = async (otherwise: string, claim: () => Promise<boolean>): Promise<void> => {
+  const deadline = Date.now() + 30_000;
+  while (!(await claim())) {
+    if (Date.now() > deadline) throw new Error(`${otherwise} after 30 s`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
   }
 };

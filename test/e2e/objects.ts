@@ -76,7 +76,7 @@ export function objectsIn({ client }: Environment, namespace: string): Objects {
   };
   const until =
     <T>(of: Resource, schema: z.ZodType<T>) =>
-    async (name: string, is: (object: T) => boolean, timeoutMs = 240_000): Promise<T> => {
+    async (name: string, is: (object: T) => boolean, timeoutMs = 480_000): Promise<T> => {
       const deadline = performance.now() + timeoutMs;
       for (;;) {
         const object = await read(of, schema, name);

@@ -50,7 +50,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """The script instead of the trainer; signal handlers end with the test."""
     monkeypatch.setenv("WAITING", str(tmp_path))
     monkeypatch.setattr(launch, "_TRAINER", [sys.executable, "-c", PROCESS])
-    monkeypatch.setattr(launch, "NOTICE_SECONDS", 1.0)
+    monkeypatch.setattr(launch, "NOTICE_SECONDS", 3.0)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in before.items():

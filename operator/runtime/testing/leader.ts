@@ -24,8 +24,9 @@ const lease = new Lease({
   client,
   name: { namespace: "system", name: "operator" },
   identity,
-  durationMs: 1_500,
-  deadlineMs: 1_000,
+  // Long enough that a busy machine does not make it lose what nobody takes.
+  durationMs: 4_500,
+  deadlineMs: 3_000,
   renewMs: 150,
   onLost: () => process.exit(17),
 });

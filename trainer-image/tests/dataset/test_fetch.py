@@ -92,7 +92,7 @@ class Client:
         given = {
             "max_bytes": 10**7,
             "policy": Policy(deny_private=False, allow_loopback=True),
-            "stall_seconds": 0.3,
+            "stall_seconds": 5.0,
             "sleep": self.slept.append,
             **changes,
         }
@@ -267,7 +267,7 @@ def test_a_stalled_download_is_given_up(client: Client, drips: bool) -> None:
                 handler.wfile.write(b"x")
 
     with serving(answer) as server:
-        failure = client.failure(server.url)
+        failure = client.failure(server.url, stall_seconds=0.3)
         over.set()
     assert (failure.reason, failure.exit_code) == ("DownloadFailed", 1)
     assert "stalled" in failure.message or "timed out" in failure.message
