@@ -44,7 +44,7 @@ describe("data that cannot train a template", () => {
       asking(retinanet),
       report(),
       "NoBoxes",
-      /^spec\.datasetRef\.name: .*photos has no boxes.*coco, voc, yolo.*visual-classifier/,
+      /^spec\.datasetRef\.name: .*photos has no boxes.*coco, voc, yolo, or csv.*visual-classifier/,
     ],
     ["a detector, and none to train on", asking(ssdlite), noTrainBoxes, "NoBoxes", /train split/],
     [
@@ -254,6 +254,14 @@ describe("warnings", () => {
       reason: "BatchSmallerThanConcepts",
       message: expect.stringContaining("about 256"),
     });
+  });
+
+  test("concepts that no item is known not to show matter where each is learned by itself", () => {
+    const warnings = [{ reason: "NoNegatives" as const, message: "train has none for cat" }];
+    const data = { ...report(), warnings };
+    expect(warned(asking(resnet), data)).toMatchObject({ reason: "NoNegatives" });
+    expect(warned(asking(resnet, { logreg: false }), data)).toBeUndefined();
+    expect(warned(asking(arcface), data)).toBeUndefined();
   });
 
   test("an embedder that finds less than its base did", () => {

@@ -159,7 +159,7 @@ const noBoxes = (
     ? undefined
     : {
         reason: "NoBoxes",
-        message: `spec.datasetRef.name: Dataset ${datasetRef.name} has no boxes${boxes === undefined ? "" : " in its train split"}, from which a ${template} learns; import it in a format that has them (coco, voc, yolo), or train a visual-classifier`,
+        message: `spec.datasetRef.name: Dataset ${datasetRef.name} has no boxes${boxes === undefined ? "" : " in its train split"}, from which a ${template} learns; import it in a format that has them (coco, voc, yolo, or csv with a row for each box), or train a visual-classifier`,
       };
 
 /** A head that wide would be larger than the network below it. */
@@ -220,7 +220,8 @@ export const dataWarning = (
   const warnings = gateWarnings(spec, data, template, hyperparameters);
   const lonely = learnsBoxes(template) ? undefined : withoutNegatives(spec.concepts, data);
   if (lonely !== undefined) warnings.push(lonely);
-  const items = trainItems(data, spec.concepts, isExclusive(template, hyperparameters));
+  const exclusive = isExclusive(template, hyperparameters);
+  const items = trainItems(data, spec.concepts, exclusive);
   const few = fewItems(template, spec.concepts, data, items);
   if (few !== undefined) warnings.push(few);
   const hint = smallBatch(
@@ -230,7 +231,9 @@ export const dataWarning = (
   );
   if (hint !== undefined) warnings.push(hint);
   for (const { reason, message } of data.warnings) {
-    if (reason !== "FewItems") warnings.push({ reason, message });
+    // Where one concept excludes the others, each that is shown says that they are not.
+    const isMet = reason === "FewItems" || (reason === "NoNegatives" && exclusive);
+    if (!isMet) warnings.push({ reason, message });
   }
   const [first] = warnings;
   return first && { ...first, message: warnings.map(({ message }) => message).join("; ") };

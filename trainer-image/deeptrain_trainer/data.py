@@ -139,7 +139,7 @@ def _known(
     known[partial] = truth[partial]
     for i in partial:
         known[i, [column[label] for label in items[i].denied or () if label in column]] = True
-    return known
+    return None if known.all() else known
 
 
 def _check(run: TrainRun, train: LabelledItems) -> None:

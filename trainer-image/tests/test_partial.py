@@ -69,6 +69,18 @@ def test_targets_say_what_is_unknown(partial: dict[str, str]) -> None:
     assert targets_of(opened(partial, ["green"]).test) == {(0,): 4, (1,): 4, (UNKNOWN,): 4}
 
 
+def test_items_of_which_all_is_known_are_as_any(tmp_path: Path) -> None:
+    whole = imported(
+        tmp_path / "source", lambda _number, concept, _split: (concept, others(concept))
+    )
+    data = opened(whole, CONCEPTS)
+    assert data.exclusive and data.train.known is None
+
+
+def others(concept: str) -> str:
+    return ";".join(name for name in CONCEPTS if name != concept)
+
+
 def test_some_of_the_items_keep_what_is_unknown(partial: dict[str, str]) -> None:
     train = opened(partial, CONCEPTS).train
     places = np.flatnonzero(train.truth[:, 2])[:3]

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from ..failure import Failure
 from .annotation import ConceptNumbers, Kept, checked_box, fitted, kept, numbers_shown
-from .box import Box, unpack_boxes
+from .box import Box, pack_boxes, unpack_boxes
 from .csvtable import EDGES, Kind, Row, Table, read_table
 from .layout import (
     SPLIT_FOLDERS,
@@ -107,13 +107,15 @@ class CsvList:
         if not self._files:
             raise Failure(
                 "NoData",
-                "there is no CSV file whose first line has the columns path and concepts, or path, concept, "
+                "there is no CSV file in UTF-8 whose first line has the columns path and concepts, or path, concept, "
                 f"{', '.join(EDGES)}",
             )
         self._listing.find(files)
         splits = {_split(path, picture) for path, picture in self._listing} - {None}
         if len(splits) > 1 and "train" not in splits:
-            raise Failure("NoData", "there are rows for validation and test, but none for train")
+            raise Failure(
+                "NoData", "there are pictures for validation and test, but none for train"
+            )
         self._has_splits = len(splits) > 1
 
     def role(self, path: str) -> Role:
@@ -156,20 +158,21 @@ class CsvList:
 
     def _boxes(self, file: str, table: Table) -> Iterator[tuple[str, _Listed]]:
         """A picture of all rows with one path."""
-        boxes: dict[str, list[Box]] = {}
+        boxes: dict[str, bytearray] = {}
         pictures: dict[str, _Listed] = {}
         for row in self._rows(file, table):
             path, problem = row.cells["path"], ""
-            found = boxes.setdefault(path, [])
+            found = boxes.setdefault(path, bytearray())
             try:
-                found.extend(self._box(row))
+                # Packed at once: a file may have millions.
+                found += pack_boxes(self._box(row))
             except InvalidLabelsError as error:
                 problem = str(error)
             picture = _placed(_Listed(file, row.line), row, problem)
             pictures[path] = _merged(pictures[path], picture) if path in pictures else picture
         for path, picture in pictures.items():
             try:
-                yield path, picture._replace(boxes=kept(boxes.pop(path)))
+                yield path, picture._replace(boxes=kept(list(unpack_boxes(bytes(boxes.pop(path))))))
             except InvalidLabelsError as error:
                 yield path, picture._replace(boxes=str(error))
 
@@ -190,7 +193,7 @@ class CsvList:
         if not all(texts):
             empty = ("concept", *EDGES)[texts.index("")]
             raise InvalidLabelsError(
-                f"{what}: {empty} is empty; a picture without boxes has only a path"
+                f"{what}: {empty} is empty; of a picture without boxes, all are"
             )
         try:
             x_min, y_min, x_max, y_max = (float(text) for text in texts[1:])

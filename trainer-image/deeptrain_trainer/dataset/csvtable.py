@@ -3,7 +3,7 @@
 import csv
 import difflib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Final, Literal, NamedTuple
 
 from ..failure import Failure
@@ -15,6 +15,7 @@ _OF_BOXES: Final = ("path", "concept", *EDGES, "split", "group")
 _COLUMNS: Final = (*_OF_CONCEPTS, "concept", *EDGES)
 # How much of its letters a column has in common with the one that it seems to be meant as.
 _LIKENESS: Final = 0.75
+_MOST_HEADER_BYTES: Final = 65_536
 
 Kind = Literal["concepts", "boxes"]
 
@@ -46,64 +47,78 @@ def read_table(path: str, data: bytes) -> Table | None:
         Failure: `InputInvalid`: it seems to, but cannot be read.
     """
     name = shown(path, 80)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Failure("InputInvalid", f"`{name}` is not UTF-8: save it as CSV in UTF-8") from error
-    lines = _lines(name, text)
-    _, first = next(lines, (0, list[str]()))
-    header = [cell.strip().casefold() for cell in first]
+    header = _header(data)
     kind = _kind(name, header)
     if kind is None:
         return None
     places = {column: place for place, column in enumerate(header) if column in _COLUMNS}
-    return Table(kind, frozenset(places), _rows(lines, places, len(header)))
+    return Table(kind, frozenset(places), _rows(name, data, places, len(header)))
 
 
-def _lines(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each row, with the number of its last line."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _header(data: bytes) -> list[str]:
+    """The names of the columns, of a file that may be anything."""
+    first, *_ = data[:_MOST_HEADER_BYTES].decode("utf-8-sig", "replace").splitlines() or [""]
+    try:
+        return [cell.strip().casefold() for cell in next(csv.reader([first]), [])]
+    except csv.Error:
+        return []
+
+
+def _rows(name: str, data: bytes, places: Mapping[str, int], width: int) -> Iterator[Row]:
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline=""), strict=True)
+    line = 0
     try:
         for cells in reader:
-            yield reader.line_num, cells
+            before, line = line, reader.line_num
+            if before == 0 or not any(cell.strip() for cell in cells):
+                continue
+            present = {column: at for column, at in places.items() if at < len(cells)}
+            found = {column: cells[at].strip() for column, at in present.items()}
+            yield Row(line, found, _problem(len(cells), width))
     except csv.Error as error:
         raise Failure(
-            "InputInvalid", f"`{name}` line {reader.line_num} cannot be read as CSV: {error}"
+            "InputInvalid",
+            f"`{name}`: the row that begins in line {line + 1} cannot be read as CSV: {error}; is a double quote "
+            "left open?",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise Failure(
+            "InputInvalid", f"`{name}` is not UTF-8 after line {line}: save it as CSV in UTF-8"
         ) from error
 
 
-def _rows(
-    lines: Iterator[tuple[int, list[str]]], places: Mapping[str, int], width: int
-) -> Iterator[Row]:
-    for line, cells in lines:
-        if not any(cell.strip() for cell in cells):
-            continue
-        problem = ""
-        if len(cells) != width:
-            problem = (
-                f"{len(cells)} cells for {width} columns: a cell with a comma needs double quotes"
-            )
-        present = {column: place for column, place in places.items() if place < len(cells)}
-        yield Row(
-            line, {column: cells[place].strip() for column, place in present.items()}, problem
-        )
+def _problem(cells: int, width: int) -> str:
+    """What is wrong with a row of so many cells; empty where nothing is."""
+    if cells > width:
+        return f"{cells} cells for {width} columns: a cell with a comma needs double quotes"
+    if cells < width:
+        return f"cells of {width - cells} columns are missing: what is empty needs its comma too"
+    return ""
 
 
 def _kind(name: str, header: Sequence[str]) -> Kind | None:
     """What a file with these columns lists; None: it is another file."""
     for separator, what in ((";", "semicolons"), ("\t", "tabs")):
-        if len(header) == 1 and "path" in header[0].split(separator) != ["path"]:
+        columns = {column.strip() for column in header[0].split(separator)} if header else set()
+        if len(header) == 1 and _is_ours(columns):
             raise Failure(
                 "InputInvalid", f"`{name}` has {what} between its columns: save it with commas"
             )
-    known = [column for column in header if column in _COLUMNS]
-    if "path" not in known or len(known) == 1:
+    if not _is_ours(set(header)):
         return None
+    known = [column for column in header if column in _COLUMNS]
     twice = next((column for column in known if known.count(column) > 1), None)
     if twice is not None:
         raise Failure("InputInvalid", f"`{name}` has the column `{twice}` twice")
     kind: Kind = "boxes" if set(EDGES) & set(known) else "concepts"
-    _check_meant(name, header, _OF_BOXES if kind == "boxes" else _OF_CONCEPTS)
+    own = _OF_BOXES if kind == "boxes" else _OF_CONCEPTS
+    _check_meant(name, header, own)
+    foreign = next((column for column in known if column not in own), None)
+    if foreign is not None:
+        raise Failure(
+            "InputInvalid",
+            f"`{name}` lists {kind}, for which the column `{foreign}` has no meaning",
+        )
     needed = ("concept", *EDGES) if kind == "boxes" else ("concepts",)
     missing = next((column for column in needed if column not in known), None)
     if missing is not None:
@@ -111,6 +126,11 @@ def _kind(name: str, header: Sequence[str]) -> Kind | None:
             "InputInvalid", f"`{name}` has the columns {', '.join(known)}, but no `{missing}`"
         )
     return kind
+
+
+def _is_ours(columns: Set[str]) -> bool:
+    """Whether a file with these columns says what pictures show."""
+    return "path" in columns and bool(columns & {"concepts", "not_concepts", "concept", *EDGES})
 
 
 def _check_meant(name: str, header: Sequence[str], columns: Sequence[str]) -> None:

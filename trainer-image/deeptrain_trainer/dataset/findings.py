@@ -97,7 +97,7 @@ class Findings(NamedTuple):
         )
         leaks = across_splits((member.group for member in self.members), self.splits)
         torn = across_splits((member.source_group for member in self.members), self.splits)
-        sure = self._never_absent()
+        sure = {split: self._never_absent(split) for split in SPLITS if items[split]}
         listed_low = ", ".join(f"{name} ({held_out[name]})" for name in low)
         found = {
             "FewItems": items["train"] < FEW_ITEMS
@@ -108,9 +108,10 @@ class Findings(NamedTuple):
             "LowSupport": low
             and f"{_concepts(len(low))} fewer than {LOW_SUPPORT} items in validation and test, "
             f"so their metrics are rough: {listed_low}",
-            "NoNegatives": sure
-            and f"{_concepts(len(sure))} no item to learn from of which it is known that it does not show "
-            f"them, so they will be seen everywhere: name them in not_concepts of some: {', '.join(sure)}",
+            "NoNegatives": any(sure.values())
+            and "a concept is learned, and measured, on items that are known not to show it (not_concepts), "
+            "too: "
+            + "; ".join(f"{split} has none for {', '.join(n)}" for split, n in sure.items() if n),
             "GroupsAcrossSplits": torn
             and f"{torn} groups are in more than one of the source's splits: metrics will look better "
             "than they are",
@@ -124,14 +125,15 @@ class Findings(NamedTuple):
             if isinstance(message, str)
         ]
 
-    def _never_absent(self) -> list[str]:
-        """Concepts that no item of train is known not to show. Only partial items leave that open."""
+    def _never_absent(self, split: Split) -> list[str]:
+        """Concepts that no item of a split is known not to show. Only partial items leave that open."""
         if not any(member.is_partial for member in self.members):
             return []
         left = set(self.concepts)
-        for member, split in zip(self.members, self.splits, strict=True):
-            if split == "train" and left:
-                left -= set(member.denied) if member.is_partial else left - set(member.concepts)
+        for member, own in zip(self.members, self.splits, strict=True):
+            if own != split:
+                continue
+            left -= set(member.denied) if member.is_partial else left - set(member.concepts)
         return [name for name in self.concepts if name in left]
 
 

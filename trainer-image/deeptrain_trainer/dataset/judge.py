@@ -150,16 +150,32 @@ def _judge_concepts(
             **_bad_facts(bad),
         )
     _renumber(items, layout.names, shown_by)
-    _let_go_of_unknown(items, set(found))
+    _let_go_of_unknown(items, found)
     return wanted or found
 
 
-def _let_go_of_unknown(items: list[LabelledItem], found: set[str]) -> None:
-    """What is denied everywhere and shown nowhere is no concept."""
+def _let_go_of_unknown(items: list[LabelledItem], found: tuple[str, ...]) -> None:
+    """What is denied and shown nowhere is no concept.
+
+    Raises:
+        Failure: `InputInvalid`: it is one in another spelling.
+    """
+    spelling = {name.casefold(): name for name in found}
+    # One tuple for each set: the items are many, the sets are few.
+    sets: dict[tuple[str, ...], tuple[str, ...]] = {}
     for place, item in enumerate(items):
-        if not found.issuperset(item.denied):
-            denied = tuple(name for name in item.denied if name in found)
-            items[place] = item._replace(denied=denied)
+        if item.denied not in sets:
+            sets[item.denied] = tuple(name for name in item.denied if name in found)
+            for name in item.denied:
+                twin = spelling.get(name.casefold(), name)
+                if twin != name:
+                    raise Failure(
+                        "InputInvalid",
+                        f"concept `{twin}` and `{shown(name, 80)}`, which items are said not to show, differ "
+                        "only in case; rename one",
+                    )
+        if sets[item.denied] != item.denied:
+            items[place] = item._replace(denied=sets[item.denied])
 
 
 def _digest_of(group: str) -> bytes:

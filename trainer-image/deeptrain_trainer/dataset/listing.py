@@ -40,35 +40,29 @@ class Listing(Generic[_Picture]):
 
     def find(self, files: Iterable[str]) -> None:
         """Finds all that was added among the paths of the source."""
-        by_name: dict[str, list[str]] = defaultdict(list)
-        wanted = {name.rpartition("/")[2] for name in self._by_name}
+        places: dict[str, list[str]] = defaultdict(list)
         for path in files:
-            name = path.rpartition("/")[2]
-            if name in wanted:
-                by_name[name].append(path)
+            for end in _ends(path):
+                if end in self._by_name:
+                    places[end].append(path)
         while self._by_name:
             listed, pictures = self._by_name.popitem()
-            paths = [
-                path
-                for path in by_name.get(listed.rpartition("/")[2], ())
-                if path == listed or path.endswith(f"/{listed}")
-            ]
             for picture in pictures:
-                self._find(listed, picture, paths)
+                self._enter(listed, picture, places.get(listed, []))
 
-    def _find(self, listed: str, picture: _Picture, paths: list[str]) -> None:
+    def _enter(self, listed: str, picture: _Picture, paths: list[str]) -> None:
         path = _nearest(picture.file, listed, paths)
         where = shown(picture.where, 100)
         if path is None:
             problem = f"listed in {where}, but "
             problem += "its folder is not clear: several have it" if paths else "not there"
             self.missing.append(BadItem(listed, problem))
-        elif path in self._of_path:
-            before = self._of_path[path]
-            first = before if isinstance(before, str) else f"in {shown(before.where, 100)}"
-            self._of_path[path] = f"listed twice: {first}, in {where}"
-        else:
-            self._of_path[path] = picture
+            return
+        before = self._of_path.setdefault(path, picture)
+        # Two places are enough to be told.
+        if before is not picture and not isinstance(before, str):
+            first = shown(before.where, 100)
+            self._of_path[path] = f"listed twice: in {first}, in {where}; list it once"
 
     def __contains__(self, path: str) -> bool:
         """Whether the file at `path` is listed."""
@@ -92,15 +86,28 @@ class Listing(Generic[_Picture]):
         return picture
 
 
+def _ends(path: str) -> Iterator[str]:
+    """The path, and what is left of it without its first folders."""
+    yield path
+    while "/" in path:
+        path = path.partition("/")[2]
+        yield path
+
+
 def _nearest(file: str, listed: str, paths: list[str]) -> str | None:
-    """The one of `paths` that an annotation file speaks of; None where that is not clear."""
+    """The one of `paths` that an annotation file speaks of; None where that is not clear.
+
+    Relative to its own folder; in its own folder; in a folder of its split; relative to the root of the source.
+    """
     if len(paths) <= 1:
         return paths[0] if paths else None
-    folder = file.rpartition("/")[0]
-    beside = f"{folder}/{listed}" if folder else listed
-    for exact in (beside, listed):
-        if exact in paths:
-            return exact
-    split = split_in_name(file)
-    same = [path for path in paths if split_in_name(path) == split]
-    return same[0] if len(same) == 1 else None
+    folder, split = file.rpartition("/")[0], split_in_name(file)
+    of_split = [path for path in paths if split_in_name(path) == split]
+    candidates = (
+        [path for path in paths if path == f"{folder}/{listed}".removeprefix("/")],
+        [path for path in paths if path.rpartition("/")[0] == folder],
+        of_split if split is not None else [],
+        [path for path in paths if path == listed],
+        of_split,
+    )
+    return next((found[0] for found in candidates if len(found) == 1), None)

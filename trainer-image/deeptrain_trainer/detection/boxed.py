@@ -75,7 +75,7 @@ def check_boxes(data: RunData) -> None:
         raise Failure(
             "NoBoxes",
             "The train split has no bounding boxes, which a visual-detector learns from: use a dataset in the format "
-            "coco, voc or yolo, imported anew if it was stored by an older importer.",
+            "coco, voc, yolo or csv, imported anew if it was stored by an older importer.",
         )
 
 

@@ -81,7 +81,7 @@ def mistake_files(
         else overlapping_mistakes(scores, truth, known)
     )
     rows = [_row(m, scores, truth, names, pictures) for m in mistakes[:MOST_ROWS]]
-    tiles = [_tile(m, scores, truth, names, pictures) for m in mistakes[:MOST_PICTURES]]
+    tiles = [_tile(m, scores, truth, names, pictures, known) for m in mistakes[:MOST_PICTURES]]
     title = f"Mistakes: {len(mistakes):,} of {len(scores):,} items"
     if len(tiles) < len(mistakes):
         title = f"The {len(tiles)} worst of {len(mistakes):,} mistakes in {len(scores):,} items"
@@ -112,13 +112,19 @@ def _row(
 
 
 def _tile(
-    mistake: Mistake, scores: Scores, truth: Truth, names: Sequence[str], pictures: Pictures
+    mistake: Mistake,
+    scores: Scores,
+    truth: Truth,
+    names: Sequence[str],
+    pictures: Pictures,
+    known: Truth | None,
 ) -> Tile:
     shown = [int(c) for c in np.flatnonzero(truth[mistake.item])]
     score = f"{scores[mistake.item, mistake.concept]:.2f}"
     labels = [label(names[c], c) for c in shown[:_MOST_NAMES]]
     more = f" +{len(shown) - _MOST_NAMES}" if len(shown) > _MOST_NAMES else ""
-    lines = [(", ".join(labels) + more if labels else "no concept", INK)]
+    nothing = "no concept" if known is None or known[mistake.item].all() else "none known"
+    lines = [(", ".join(labels) + more if labels else nothing, INK)]
     wrong = label(names[mistake.concept], mistake.concept)
     if mistake.kind == "wrong":
         truth_score = f"{scores[mistake.item, shown[0]]:.2f}"

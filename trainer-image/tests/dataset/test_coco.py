@@ -104,6 +104,28 @@ def test_equal_names_in_two_splits_are_told_apart(place: Place) -> None:
     assert place.run_folder(files)["items"] == {"train": 8, "validation": 3, "test": 0}
 
 
+def test_a_file_speaks_of_pictures_of_its_own_site(place: Place) -> None:
+    files: dict[str, bytes] = {}
+    for start, site in ((0, "a"), (50, "b")):
+        images = [{"id": n, "file_name": f"images/{n}.png"} for n in range(6)]
+        files[f"{site}/images/labels.json"] = encoded(document(6, images=images))
+        files |= {f"{site}/images/{n}.png": photo(start + n) for n in range(6)}
+    assert place.run_folder(files)["invalid"] == 0
+
+
+def test_a_picture_in_the_splits_folder_goes_before_one_at_the_root(place: Place) -> None:
+    files = {
+        "annotations/instances_train.json": encoded(document(8)),
+        "annotations/instances_val.json": encoded(document(3, start=0)),
+        **photos("train/", 8),
+        **{f"val/{n}.png": photo(50 + n) for n in range(3)},
+        "1.png": photo(90),
+    }
+    record = place.run_folder(files, invalidPercent=10)
+    assert record["items"] == {"train": 8, "validation": 3, "test": 0}
+    assert [bad["path"] for bad in place.reporter.report["badItems"]] == ["1.png"]
+
+
 def test_files_of_other_tasks_do_not_count(place: Place) -> None:
     captions = {"images": document()["images"], "annotations": [{"image_id": 1, "caption": "x"}]}
     files = source() | {

@@ -1,11 +1,13 @@
 """The format `csv`."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from deeptrain_trainer.dataset.box import Box
+from deeptrain_trainer.dataset.csvlist import CsvList
 
 from .annotated import SIDE, everything, photo, stored
 from .samples import Place, tar_of
@@ -213,18 +215,30 @@ def test_what_is_denied_is_part_of_the_content(place: Place) -> None:
 
 
 def test_concepts_that_are_never_denied_are_a_warning(place: Place) -> None:
-    rows = [
-        "path,concepts,not_concepts",
-        *(f"{n}.png,{'cat' if n % 2 else 'dog'}," for n in range(12)),
-    ]
-    place.run_folder({"a.csv": csv(*rows), **photos()})
-    assert (
-        warnings(place)["NoNegatives"].startswith("2 concepts")
-        and "cat, dog" in warnings(place)["NoNegatives"]
-    )
-    denied = csv(rows[0], *(f"{row}dog" if n % 2 else row for n, row in enumerate(rows[1:])))
-    place.run_folder({"a.csv": denied}, object={"uid": "another"})
-    assert "cat" in warnings(place)["NoNegatives"] and "dog" not in warnings(place)["NoNegatives"]
+    def rows(*denied: str) -> dict[str, bytes]:
+        """Dogs and cats in turn; what the first, second, ... of train, and the first, second, ... of val deny."""
+        lines = ["path,concepts,not_concepts,split"]
+        for n in range(12):
+            split = "train" if n < 8 else "val"
+            lines.append(
+                f"{n}.png,{('dog', 'cat')[n % 2]},{dict(enumerate(denied)).get(n, '')},{split}"
+            )
+        return {"a.csv": csv(*lines), **photos()}
+
+    place.run_folder(rows())
+    told = warnings(place)["NoNegatives"]
+    assert told.endswith("too: train has none for cat, dog; validation has none for cat, dog")
+    nothing = ("",) * 6
+    place.run_folder(rows("cat", "dog", *nothing, "cat"), object={"uid": "third"})
+    assert warnings(place)["NoNegatives"].endswith("too: validation has none for dog")
+    place.run_folder(rows("cat", "dog", *nothing, "cat", "dog"), object={"uid": "fourth"})
+    assert "NoNegatives" not in warnings(place)
+
+
+def test_what_is_denied_has_the_spelling_of_what_is_shown(place: Place) -> None:
+    failure = place.failure({"a.csv": csv(*PARTIAL, "4.png,cat,Dog"), **photos(5)})
+    assert failure.reason == "InputInvalid"
+    assert failure.message.startswith("concept `dog` and `Dog`, which items are said not to show")
 
 
 @pytest.mark.parametrize(
@@ -234,8 +248,12 @@ def test_concepts_that_are_never_denied_are_a_warning(place: Place) -> None:
             "11.png,cat,extra",
             "line 13: 3 cells for 2 columns: a cell with a comma needs double quotes",
         ),
-        ("11.png", "line 13: 1 cells for 2 columns"),
-        ("10.png,dog", "listed twice: in a.csv line 12, in a.csv line 13"),
+        ("11.png", "line 13: cells of 1 columns are missing: what is empty needs its comma too"),
+        ("10.png,dog", "listed twice: in a.csv line 12, in a.csv line 13; list it once"),
+        (
+            "10.png,dog\n10.png,dog",
+            "listed twice: in a.csv line 12, in a.csv line 13; list it once",
+        ),
         ("12.png,dog", "listed in a.csv line 13, but not there"),
         ("../11.png,dog", "not there"),
         (r"images\11.png,dog", "not there"),
@@ -254,7 +272,7 @@ def test_a_bad_row_costs_its_picture(place: Place, row: str, problem: str) -> No
     ("row", "problem"),
     [
         ("0.png,cat,a,1,2,3,train", "not four numbers"),
-        ("0.png,cat,1,1,,3,train", "x_max is empty; a picture without boxes has only a path"),
+        ("0.png,cat,1,1,,3,train", "x_max is empty; of a picture without boxes, all are"),
         ("0.png,,1,1,2,3,train", "concept is empty"),
         ("0.png,cat,9,1,2,3,train", "no area"),
         ("0.png,cat,nan,1,2,3,train", "not finite"),
@@ -313,11 +331,14 @@ def test_pictures_that_no_file_lists_are_told(place: Place) -> None:
         (b"path,not_concepts\n", "InputInvalid", "path, not_concepts, but no `concepts`"),
         (b"path,concept,x_min,y_min,x_max\n", "InputInvalid", "but no `y_max`"),
         (b"path,concept,x_min,y_min,x_max,ymax\n", "InputInvalid", "`ymax` meant as `y_max`?"),
-        (b'path,concepts\n0.png,"cat', "InputInvalid", "line 2 cannot be read as CSV"),
-        (b"path,concepts\n0.png,\xff", "InputInvalid", "is not UTF-8"),
-        ("path,concepts\n0.png,cat".encode("utf-16"), "InputInvalid", "is not UTF-8"),
+        (b'path,concepts\n0.png,"cat', "InputInvalid", "row that begins in line 2 cannot be read as CSV"),
+        (b'path,concepts\n0.png,cat\n0.png,"' + b"x\n" * 99_999, "InputInvalid", "row that begins in line 3"),
+        (b"path,concepts\n0.png,\xff", "InputInvalid", "is not UTF-8 after line"),
+        (csv(boxes()[0] + ",not_concepts"), "InputInvalid", "for which the column `not_concepts` has no"),
+        (b"path,concepts,concept\n", "InputInvalid", "for which the column `concept` has no meaning"),
+        ("path,concepts\n0.png,cat".encode("utf-16"), "NoData", "no CSV file in UTF-8"),
         (b"path,concepts\n", "NoData", "no images were found; expected a path that a CSV"),
-        (b"file,label\n0.png,cat", "NoData", "no CSV file whose first line has the columns path and concepts"),
+        (b"file,label\n0.png,cat", "NoData", "no CSV file in UTF-8 whose first line has the columns path and concepts"),
         (b"", "NoData", "no CSV file"),
         (b"path,concepts\n0.png,", "NoData", "none of the 1 images shows a concept"),
         (b"path,concept,x_min,y_min,x_max,y_max\n0.png,,,,,", "NoData", "none of the 1 images has a box"),
@@ -348,6 +369,32 @@ def test_lists_of_boxes_and_of_concepts_are_two_datasets(place: Place) -> None:
     )
 
 
-def test_other_csv_files_do_not_count(place: Place) -> None:
-    files = {"notes.csv": b"a;b\n1;2", "z.csv": b"path\n0.png", "a.csv": csv(*tags()), **photos()}
+@pytest.mark.parametrize(
+    "other",
+    [
+        b"a;b\n1;2",
+        b"path\n0.png",
+        b"path,split,license\n0.png,train,MIT",
+        b"id;path;bytes\n1;0.png;9",
+        "id,name\n1,Müller".encode("latin-1"),
+        b'id,"name\n1,x',
+        b"path,size\n" + bytes(range(256)),
+    ],
+)
+def test_other_csv_files_do_not_count(place: Place, other: bytes) -> None:
+    files = {"notes.csv": other, "a.csv": csv(*tags()), **photos()}
     assert place.run_folder(files)["invalid"] == 0
+
+
+def test_many_pictures_of_one_name_are_found_at_once() -> None:
+    """As in data of patients, where only folders tell views apart."""
+    paths = [f"data/patient{n}/study/front.png" for n in range(20_000)]
+    layout = CsvList()
+    rows = (f"{path.removeprefix('data/')},cat,patient{n}" for n, path in enumerate(paths))
+    layout.annotate("data/a.csv", csv("path,concepts,group", *rows))
+    began = time.monotonic()
+    layout.complete(set(), paths)
+    # Compared each with each, they would take a minute.
+    assert time.monotonic() - began < 10
+    assert all(layout.role(path) == "item" for path in paths)
+    assert list(layout.leftovers()) == []
