@@ -89,7 +89,7 @@ describe("attempts", () => {
 
   test("a pod that is killed goes on from its checkpoint", async () => {
     await declare("killed", { hyperparameters: long });
-    await objects.untilVersion("killed-v1", ({ status }) => (status?.checkpoint?.epoch ?? 0) >= 3);
+    await objects.untilVersion("killed-v1", ({ status }) => (status?.checkpoint?.epoch ?? 0) >= 1);
     await env.kubectl(
       "-n",
       namespace,

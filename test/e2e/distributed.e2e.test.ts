@@ -57,7 +57,7 @@ describe("two pods that train one model", () => {
       resources: nodes,
       hyperparameters: { ...quickHyperparameters, num_epochs: 12 },
     });
-    await objects.untilVersion("shared-v1", ({ status }) => (status?.checkpoint?.epoch ?? 0) >= 2);
+    await objects.untilVersion("shared-v1", ({ status }) => (status?.checkpoint?.epoch ?? 0) >= 1);
     const pods = await objects.pods({ version: "shared-v1" });
     expect(pods).toHaveLength(2);
     const worker = pods.find(({ metadata }) => metadata.name.startsWith("shared-v1-a1-1-"));

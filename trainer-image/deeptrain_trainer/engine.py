@@ -30,8 +30,10 @@ from .threads import one_threaded
 
 CHECKPOINT_SECONDS = 300.0
 REPORT_SECONDS = 3.0
-# Short epochs end without a checkpoint while the last one is younger: no more than this is lost.
+# Short epochs end without a checkpoint while the last one is younger, or where all of them would take more than this
+# share of the time: on a slow volume that is a long while.
 SHORTEST_SAVE_SECONDS = 2.0
+MOST_SAVE_SHARE = 0.05
 # Non-finite steps running, and validation loss over the first one after warm-up, that mean divergence.
 MOST_BAD_STEPS = 3
 MOST_LOSS_GROWTH = 10.0
@@ -76,6 +78,8 @@ class Training:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     saved: dict[str, int] | None = None
     saved_at: float = 0.0
+    # What the last checkpoint took.
+    save_seconds: float = 0.0
 
     @property
     def model(self) -> BasedModel:
@@ -216,7 +220,8 @@ def _close_epoch(t: Training, speed: Speed) -> dict[str, Any]:
         _keep_weights(t, epoch)  # nothing was ever evaluated: the last epoch is exported
     state.epoch, state.epoch_loss, state.epoch_steps = epoch, 0.0, 0
     state.history.append(point)
-    if _is_over(t) or time.monotonic() - t.saved_at >= SHORTEST_SAVE_SECONDS:
+    pause = max(SHORTEST_SAVE_SECONDS, t.save_seconds / MOST_SAVE_SHARE)
+    if _is_over(t) or time.monotonic() - t.saved_at >= min(pause, CHECKPOINT_SECONDS):
         save_state(t)
     return point
 
@@ -281,6 +286,7 @@ def save_state(t: Training) -> None:
     """Writes a checkpoint of the very step; rank 0 does it for all."""
     if not t.processes.is_first:
         return
+    began = time.monotonic()
     state = asdict(t.state)
     step, best_epoch = state.pop("step"), state.pop("best_epoch")
     t.checkpoints.save(
@@ -296,6 +302,7 @@ def save_state(t: Training) -> None:
     )
     t.saved = {"epoch": t.state.epoch, "step": t.state.step}
     t.saved_at = time.monotonic()
+    t.save_seconds = t.saved_at - began
     t.reporter.send({"type": "checkpoint", **t.saved})
 
 

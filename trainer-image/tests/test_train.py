@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from deeptrain_trainer.dataset.image import decode_rgb
 from deeptrain_trainer.engine import Training, run_training
 from deeptrain_trainer.export import exported_model
 from deeptrain_trainer.failure import Failure, Stopped
-from deeptrain_trainer.learner import Evaluation
+from deeptrain_trainer.learner import Evaluation, Validation
 from deeptrain_trainer.optimizer import optimizer_state
 from deeptrain_trainer.preprocess import open_session
 from deeptrain_trainer.run import train_run as typed
@@ -392,6 +393,35 @@ def test_training_writes_a_checkpoint_within_an_epoch(
     assert isinstance(t.reporter, Recorder)
     assert [event["step"] for event in t.reporter.of("checkpoint")] == [1, 2, 3, 4, 5, 6, 6]
     assert [event["step"] for event in t.reporter.of("step")] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("save_seconds", "want"), [(0.0, [1, 2, 3, 4, 5, 6]), (5.0, [1, 4, 6]), (50.0, [1, 9, 10])]
+)
+def test_checkpoints_take_a_twentieth_of_the_time_but_come_every_five_minutes(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch, save_seconds: float, want: list[int]
+) -> None:
+    """Of epochs of forty seconds."""
+    now, late = time.monotonic, 0.0
+    t = prepared(num_epochs=want[-1])
+    save, validate = t.checkpoints.save, t.learner.validate
+
+    def slow_save(checkpoint: Checkpoint) -> None:
+        nonlocal late
+        late += save_seconds
+        save(checkpoint)
+
+    def slow_validation() -> Validation:
+        nonlocal late
+        late += 40
+        return validate()
+
+    monkeypatch.setattr(t.checkpoints, "save", slow_save)
+    monkeypatch.setattr(t.learner, "validate", slow_validation)
+    monkeypatch.setattr("time.monotonic", lambda: now() + late)
+    run_training(t)
+    assert isinstance(t.reporter, Recorder)
+    assert [event["epoch"] for event in t.reporter.of("checkpoint")] == want
 
 
 def test_a_report_has_the_fifty_worst_concepts_that_were_measured() -> None:

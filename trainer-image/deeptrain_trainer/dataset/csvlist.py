@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from ..failure import Failure
-from .annotation import ConceptNumbers, Kept, checked_box, fitted, kept, numbers_shown
-from .box import Box, pack_boxes, unpack_boxes
+from .annotation import MAX_BOXES, ConceptNumbers, Kept, checked_box, fitted, numbers_shown
+from .box import BOX_BYTES, Box, pack_boxes, unpack_boxes
 from .csvtable import EDGES, Kind, Row, Table, read_table
 from .layout import (
     SPLIT_FOLDERS,
@@ -171,10 +171,11 @@ class CsvList:
             picture = _placed(_Listed(file, row.line), row, problem)
             pictures[path] = _merged(pictures[path], picture) if path in pictures else picture
         for path, picture in pictures.items():
-            try:
-                yield path, picture._replace(boxes=kept(list(unpack_boxes(bytes(boxes.pop(path))))))
-            except InvalidLabelsError as error:
-                yield path, picture._replace(boxes=str(error))
+            packed = bytes(boxes.pop(path))
+            if len(packed) > MAX_BOXES * BOX_BYTES:
+                yield path, picture._replace(boxes=f"more than {MAX_BOXES} boxes")
+            else:
+                yield path, picture._replace(boxes=pack_boxes(unpack_boxes(packed)))
 
     def _rows(self, file: str, table: Table) -> Iterator[Row]:
         """The rows that have a path; the others are told as bad."""

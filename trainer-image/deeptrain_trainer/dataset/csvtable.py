@@ -15,7 +15,7 @@ _OF_BOXES: Final = ("path", "concept", *EDGES, "split", "group")
 _COLUMNS: Final = (*_OF_CONCEPTS, "concept", *EDGES)
 # How much of its letters a column has in common with the one that it seems to be meant as.
 _LIKENESS: Final = 0.75
-_MOST_HEADER_BYTES: Final = 65_536
+_MOST_HEADER_BYTES: Final = 1024 * 1024
 
 Kind = Literal["concepts", "boxes"]
 
@@ -57,9 +57,9 @@ def read_table(path: str, data: bytes) -> Table | None:
 
 def _header(data: bytes) -> list[str]:
     """The names of the columns, of a file that may be anything."""
-    first, *_ = data[:_MOST_HEADER_BYTES].decode("utf-8-sig", "replace").splitlines() or [""]
+    start = io.StringIO(data[:_MOST_HEADER_BYTES].decode("utf-8-sig", "replace"), newline="")
     try:
-        return [cell.strip().casefold() for cell in next(csv.reader([first]), [])]
+        return [cell.strip().casefold() for cell in next(csv.reader(start), [])]
     except csv.Error:
         return []
 
@@ -99,7 +99,7 @@ def _problem(cells: int, width: int) -> str:
 def _kind(name: str, header: Sequence[str]) -> Kind | None:
     """What a file with these columns lists; None: it is another file."""
     for separator, what in ((";", "semicolons"), ("\t", "tabs")):
-        columns = {column.strip() for column in header[0].split(separator)} if header else set()
+        columns = {cell.strip(' "') for cell in header[0].split(separator)} if header else set()
         if len(header) == 1 and _is_ours(columns):
             raise Failure(
                 "InputInvalid", f"`{name}` has {what} between its columns: save it with commas"

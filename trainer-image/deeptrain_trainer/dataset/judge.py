@@ -160,12 +160,12 @@ def _let_go_of_unknown(items: list[LabelledItem], found: tuple[str, ...]) -> Non
     Raises:
         Failure: `InputInvalid`: it is one in another spelling.
     """
-    spelling = {name.casefold(): name for name in found}
+    known, spelling = set(found), {name.casefold(): name for name in found}
     # One tuple for each set: the items are many, the sets are few.
     sets: dict[tuple[str, ...], tuple[str, ...]] = {}
     for place, item in enumerate(items):
         if item.denied not in sets:
-            sets[item.denied] = tuple(name for name in item.denied if name in found)
+            sets[item.denied] = tuple(name for name in item.denied if name in known)
             for name in item.denied:
                 twin = spelling.get(name.casefold(), name)
                 if twin != name:

@@ -2,10 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Generic, Protocol, TypeVar
 
 from .layout import BadItem, InvalidLabelsError, split_in_name
 from .member import shown
+from .store import Split
 
 
 class Listed(Protocol):
@@ -40,23 +42,25 @@ class Listing(Generic[_Picture]):
 
     def find(self, files: Iterable[str]) -> None:
         """Finds all that was added among the paths of the source."""
-        places: dict[str, list[str]] = defaultdict(list)
+        ending: dict[str, list[str]] = {}
         for path in files:
             for end in _ends(path):
                 if end in self._by_name:
-                    places[end].append(path)
+                    ending.setdefault(end, []).append(path)
         while self._by_name:
             listed, pictures = self._by_name.popitem()
+            places = _Places(listed, ending.pop(listed, []))
             for picture in pictures:
-                self._enter(listed, picture, places.get(listed, []))
+                self._enter(places, picture)
 
-    def _enter(self, listed: str, picture: _Picture, paths: list[str]) -> None:
-        path = _nearest(picture.file, listed, paths)
+    def _enter(self, places: "_Places", picture: _Picture) -> None:
+        path = places.nearest(picture.file)
         where = shown(picture.where, 100)
         if path is None:
             problem = f"listed in {where}, but "
-            problem += "its folder is not clear: several have it" if paths else "not there"
-            self.missing.append(BadItem(listed, problem))
+            unclear = "its folder is not clear: several have it"
+            problem += unclear if places.paths else "not there"
+            self.missing.append(BadItem(places.listed, problem))
             return
         before = self._of_path.setdefault(path, picture)
         # Two places are enough to be told.
@@ -94,20 +98,37 @@ def _ends(path: str) -> Iterator[str]:
         yield path
 
 
-def _nearest(file: str, listed: str, paths: list[str]) -> str | None:
-    """The one of `paths` that an annotation file speaks of; None where that is not clear.
+class _Places:
+    """The paths of the source that end in one listed name. Many may: views of patients, each in a folder of his own."""
 
-    Relative to its own folder; in its own folder; in a folder of its split; relative to the root of the source.
-    """
-    if len(paths) <= 1:
-        return paths[0] if paths else None
-    folder, split = file.rpartition("/")[0], split_in_name(file)
-    of_split = [path for path in paths if split_in_name(path) == split]
-    candidates = (
-        [path for path in paths if path == f"{folder}/{listed}".removeprefix("/")],
-        [path for path in paths if path.rpartition("/")[0] == folder],
-        of_split if split is not None else [],
-        [path for path in paths if path == listed],
-        of_split,
-    )
-    return next((found[0] for found in candidates if len(found) == 1), None)
+    def __init__(self, listed: str, paths: list[str]) -> None:
+        self.listed = listed
+        self.paths = frozenset(paths)
+
+    def nearest(self, file: str) -> str | None:
+        """The one that an annotation file speaks of; None where that is not clear.
+
+        Relative to its own folder, or to the root of the source where folders are named; in its own folder; in a
+        folder of its split; at the root.
+        """
+        if len(self.paths) <= 1:
+            return next(iter(self.paths), None)
+        beside, split = file.removesuffix(file.rpartition("/")[2]), split_in_name(file)
+        exact = [beside + self.listed, beside + self.listed.rpartition("/")[2]]
+        if "/" in self.listed:
+            exact.insert(1, self.listed)
+        for path in exact:
+            if path in self.paths:
+                return path
+        of_split = self._by_split.get(split, [])
+        is_at_root = self.listed in self.paths
+        if len(of_split) == 1 and not (split is None and is_at_root):
+            return of_split[0]
+        return self.listed if is_at_root else None
+
+    @cached_property
+    def _by_split(self) -> dict[Split | None, list[str]]:
+        found: dict[Split | None, list[str]] = defaultdict(list)
+        for path in sorted(self.paths):
+            found[split_in_name(path)].append(path)
+        return dict(found)

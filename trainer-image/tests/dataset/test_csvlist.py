@@ -140,6 +140,16 @@ def test_equal_names_in_two_folders_are_told_apart(place: Place) -> None:
     assert shown_by(place, files) == [("cat",), ("dog",)]
 
 
+def test_a_path_from_the_root_goes_before_one_in_a_folder_of_the_split(place: Place) -> None:
+    files = {
+        "lists/train.csv": csv("path,concepts", "photos/1.png,elk"),
+        "photos/1.png": photo(2),
+        "old/train/photos/1.png": photo(3),
+    }
+    dataset = stored(place, place.run_folder(files, invalidPercent=50))
+    assert [dataset.read(item) for item in everything(dataset)] == [photo(2)]
+
+
 def test_a_path_from_the_root_goes_before_an_end_of_one(place: Place) -> None:
     files = {
         "a.csv": csv("path,concepts", "c/0.png,elk"),
@@ -323,6 +333,7 @@ def test_pictures_that_no_file_lists_are_told(place: Place) -> None:
     [
         (b"path;concepts\n0.png;cat", "InputInvalid", "has semicolons between its columns: save it with commas"),
         (b"path\tconcepts\n0.png\tcat", "InputInvalid", "has tabs between"),
+        (b'"path";"concepts"\n"0.png";"cat"', "InputInvalid", "has semicolons between"),
         (b"path,concepts,path\n", "InputInvalid", "the column `path` twice"),
         (b"path,concept\n0.png,cat", "InputInvalid", "is the column `concept` meant as `concepts`?"),
         (b"path,concepts,splits\n", "InputInvalid", "is the column `splits` meant as `split`?"),
@@ -386,15 +397,36 @@ def test_other_csv_files_do_not_count(place: Place, other: bytes) -> None:
     assert place.run_folder(files)["invalid"] == 0
 
 
-def test_many_pictures_of_one_name_are_found_at_once() -> None:
-    """As in data of patients, where only folders tell views apart."""
-    paths = [f"data/patient{n}/study/front.png" for n in range(20_000)]
+@pytest.mark.parametrize("is_one_file", [True, False])
+def test_many_pictures_of_one_name_are_found_at_once(is_one_file: bool) -> None:
+    """As in data of patients, where only folders tell views apart: in one file, or in one of each folder."""
+    folders = [f"data/patient{n}" for n in range(20_000)]
+    paths = [f"{folder}/front.png" for folder in folders]
     layout = CsvList()
-    rows = (f"{path.removeprefix('data/')},cat,patient{n}" for n, path in enumerate(paths))
-    layout.annotate("data/a.csv", csv("path,concepts,group", *rows))
+    if is_one_file:
+        rows = (f"patient{n}/front.png,cat" for n in range(len(paths)))
+        layout.annotate("data/a.csv", csv("path,concepts", *rows))
+    else:
+        for folder in folders:
+            layout.annotate(f"{folder}/a.csv", csv("path,concepts", "front.png,cat"))
     began = time.monotonic()
     layout.complete(set(), paths)
-    # Compared each with each, they would take a minute.
+    # Compared each with each, they would take minutes.
     assert time.monotonic() - began < 10
     assert all(layout.role(path) == "item" for path in paths)
     assert list(layout.leftovers()) == []
+
+
+def test_a_header_is_read_as_its_rows_are(place: Place) -> None:
+    rows = csv(
+        '"of\nwhom",path,concepts,a\u2028b,split', "x,0.png,cat,1,train", "y,1.png,dog,2,val"
+    )
+    record = place.run_folder({"a.csv": rows, **photos(2)})
+    assert record["items"] == {"train": 1, "validation": 1, "test": 0}
+
+
+def test_too_many_boxes_are_told(place: Place) -> None:
+    rows = [*boxes(), *["0.png,cat,1,1,2,2"] * 10_000]
+    place.run_folder({"a.csv": csv(*rows), **photos()}, invalidPercent=10)
+    (bad,) = place.reporter.report["badItems"]
+    assert bad["problem"] == "more than 10000 boxes"
