@@ -65,10 +65,15 @@ export const DatasetSource = z
   .describe("Where the data are. Set exactly one of `http` and `pvc`.");
 
 export const DatasetFormat = z
-  .enum(["imageFolder", "coco", "voc", "yolo", "csv", "videoFolder"])
+  .enum(["imageFolder", "coco", "voc", "yolo", "csv", "videoFolder", "auto"])
   .describe(
-    "How labels are laid out. `imageFolder`: one directory for each concept, optionally below directories train, validation (or val, valid, dev) and test. `coco`: images and JSON files of annotations with boxes. `voc`: images and one XML file with boxes for each. `yolo`: images and one text file with boxes for each, in directories named after the splits; data.yaml may name others, or lists of files, as train, val and test. `csv`: images and CSV files that list them, with the columns path and concepts (several are separated by semicolons), or with a row for each box, path, concept, x_min, y_min, x_max and y_max in pixels; both may have the columns split and group, and the first one not_concepts. `videoFolder`: as imageFolder, with videos, of which frames are taken. Classifiers learn from boxes, too.",
+    "How labels are laid out. `imageFolder`: one directory for each concept, optionally below directories train, validation (or val, valid, dev) and test. `coco`: images and JSON files of annotations with boxes. `voc`: images and one XML file with boxes for each. `yolo`: images and one text file with boxes for each, in directories named after the splits; data.yaml may name others, or lists of files, as train, val and test. `csv`: images and CSV files that list them, with the columns path and concepts (several are separated by semicolons), or with a row for each box, path, concept, x_min, y_min, x_max and y_max in pixels; both may have the columns split and group, and the first one not_concepts. `videoFolder`: as imageFolder, with videos, of which frames are taken. `auto`: the one of them that the files are in; status.data.format tells which. Classifiers learn from boxes, too.",
   );
+export type DatasetFormat = z.infer<typeof DatasetFormat>;
+
+/** Whether a source in this format may have videos, of which frames are taken. */
+export const takesFrames = (format: DatasetFormat): boolean =>
+  format === "videoFolder" || format === "auto";
 
 export const Splits = z
   .object({
@@ -101,7 +106,7 @@ export const DatasetSpec = z
       .max(60)
       .optional()
       .describe(
-        "Frames that are taken of each second of a video. For videoFolder only. Default 1.",
+        "Frames that are taken of each second of a video. For videoFolder and auto only. Default 1.",
       ),
     splits: Splits.optional(),
     concepts: z
@@ -187,6 +192,9 @@ export const DatasetReport = z
   .object({
     digest: Digest,
     splitDigest: Digest,
+    format: DatasetFormat.exclude(["auto"])
+      .optional()
+      .describe("The format that was found, where spec.format is `auto`."),
     items: SplitCounts,
     concepts: z
       .array(ConceptCounts)

@@ -15,6 +15,8 @@ describe("import inputs hash", () => {
     expect(importInputsHash({ ...videos, framesPerSecond: 1 })).toBe(importInputsHash(videos));
     expect(importInputsHash({ ...videos, framesPerSecond: 2 })).not.toBe(importInputsHash(videos));
     expect(importInputsHash({ ...spec, framesPerSecond: 2 })).toBe(importInputsHash(spec));
+    const auto: DatasetSpec = { ...spec, format: "auto" };
+    expect(importInputsHash({ ...auto, framesPerSecond: 2 })).not.toBe(importInputsHash(auto));
   });
 
   it("of what was imported before formats with boxes and videos came is what it was", () => {

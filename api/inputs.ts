@@ -1,7 +1,7 @@
 // What makes a version and what makes an import: the digests that decide whether anything is done anew.
 
 import { canonicalDigest } from "./canonical.ts";
-import type { DatasetSpec } from "./dataset.ts";
+import { type DatasetSpec, takesFrames } from "./dataset.ts";
 import type { ModelVersionSpec } from "./modelversion.ts";
 
 /** The part of a ModelVersion's spec that is hashed. */
@@ -39,7 +39,7 @@ export const importInputsHash = (spec: DatasetSpec): string =>
     source: spec.source,
     format: spec.format,
     // It means nothing to the other formats, and is refused there.
-    framesPerSecond: spec.format === "videoFolder" ? framesPerSecond(spec) : undefined,
+    framesPerSecond: takesFrames(spec.format) ? framesPerSecond(spec) : undefined,
     ratios: spec.splits?.ratios,
     seed: spec.splits?.seed ?? 0,
     concepts: spec.concepts,

@@ -2,7 +2,7 @@
 // predicate, with the same verdict (the table in test/contract holds both to it).
 
 import { z } from "zod";
-import { DatasetSource, DatasetSpec, PvcSource, Splits } from "./dataset.ts";
+import { DatasetSource, DatasetSpec, PvcSource, Splits, takesFrames } from "./dataset.ts";
 import { DeepModelSpec } from "./deepmodel.ts";
 import { Gate, GatedMetricName, isOfConcept, isOverall } from "./gate.ts";
 import { conceptMetricNames } from "./metrics.ts";
@@ -148,15 +148,14 @@ export const datasetRules: readonly Rule[] = [
   conceptBytes,
   ruleOn(DatasetSpec.pick({ format: true, framesPerSecond: true }), "spec", {
     rule:
-      "!has(self.framesPerSecond) || self.format == 'videoFolder' || (oldSelf.hasValue() && " +
+      "!has(self.framesPerSecond) || self.format == 'videoFolder' || self.format == 'auto' || (oldSelf.hasValue() && " +
       "oldSelf.value().format == self.format && has(oldSelf.value().framesPerSecond) && " +
       "oldSelf.value().framesPerSecond == self.framesPerSecond)",
-    holds: ({ format, framesPerSecond }) =>
-      framesPerSecond === undefined || format === "videoFolder",
+    holds: ({ format, framesPerSecond }) => framesPerSecond === undefined || takesFrames(format),
     optionalOldSelf: true,
     fieldPath: ".framesPerSecond",
     reason: "FieldValueForbidden",
-    message: "framesPerSecond is for the format videoFolder only",
+    message: "framesPerSecond is for the formats videoFolder and auto only",
   }),
 ];
 

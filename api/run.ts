@@ -98,7 +98,7 @@ export const ImportRun = z.strictObject({
     z.strictObject({ pvc: z.strictObject({ path: z.string() }) }),
   ]),
   format: DatasetFormat,
-  /** videoFolder only: frames that are taken of each second. */
+  /** videoFolder and auto only: frames that are taken of each second. */
   framesPerSecond: z.number().gt(0).max(60).optional(),
   splits: Splits.optional(),
   concepts: z.array(ConceptName).max(1000).optional(),

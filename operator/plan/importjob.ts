@@ -1,6 +1,6 @@
 // The Job that imports a Dataset: it checks every item and writes a content-addressed copy.
 
-import type { Dataset } from "../../api/dataset.ts";
+import { type Dataset, takesFrames } from "../../api/dataset.ts";
 import { datasetsPath, label, podPath } from "../../api/group.ts";
 import { framesPerSecond } from "../../api/inputs.ts";
 import type { ImportRun } from "../../api/run.ts";
@@ -56,7 +56,7 @@ export const importJob = (
           }
         : { http },
     format: spec.format,
-    ...(spec.format === "videoFolder" ? { framesPerSecond: framesPerSecond(spec) } : {}),
+    ...(takesFrames(spec.format) ? { framesPerSecond: framesPerSecond(spec) } : {}),
     ...(spec.splits === undefined ? {} : { splits: spec.splits }),
     ...(spec.concepts === undefined ? {} : { concepts: spec.concepts }),
     invalidPercent: spec.tolerance?.invalidPercent ?? 5,

@@ -316,6 +316,7 @@ describe("an import of videos", () => {
   test("takes one frame a second, or as many as are asked for", () => {
     expect(framesOf({ format: "videoFolder" })).toBe(1);
     expect(framesOf({ format: "videoFolder", framesPerSecond: 0.5 })).toBe(0.5);
+    expect(framesOf({ format: "auto", framesPerSecond: 2 })).toBe(2);
     expect(framesOf({ format: "coco" })).toBeUndefined();
   });
 });

@@ -17,13 +17,17 @@ export const acceptedDatasets: ManifestCase[] = [
       tolerance: { invalidPercent: 0.5 },
     }),
   },
-  ...["coco", "voc", "yolo", "csv", "videoFolder"].map((format) => ({
+  ...["coco", "voc", "yolo", "csv", "videoFolder", "auto"].map((format) => ({
     name: `the format ${format}`,
     manifest: dataset({ format }),
   })),
   {
     name: "a frame every two seconds",
     manifest: dataset({ format: "videoFolder", framesPerSecond: 0.5 }),
+  },
+  {
+    name: "frames, should there be videos",
+    manifest: dataset({ format: "auto", framesPerSecond: 2 }),
   },
   { name: "a claim", manifest: dataset({ source: { pvc: { claimName: "photos" } } }) },
   {

@@ -116,7 +116,15 @@ describe("a manifest that nobody thought of", () => {
     },
     {
       weight: 1,
-      arbitrary: fc.constantFrom("photos", "coco", "videoFolder", "none", "efficientnet-lite0"),
+      arbitrary: fc.constantFrom(
+        "photos",
+        "coco",
+        "csv",
+        "auto",
+        "videoFolder",
+        "none",
+        "efficientnet-lite0",
+      ),
     },
     { weight: 1, arbitrary: fc.constantFrom([], {}, ["a"], [""]) },
   );
@@ -160,7 +168,7 @@ describe("a manifest that nobody thought of", () => {
         if (first !== undefined) expect(answer.fields, first.message).toContain(first.field);
         seen[first === undefined ? "accepted" : "refused"] += 1;
       }),
-      { numRuns: 500, seed: 7 },
+      { numRuns: 1_000, seed: 7 },
     );
     // Both verdicts were met, or the property says nothing.
     expect(Math.min(seen.accepted, seen.refused)).toBeGreaterThan(25);

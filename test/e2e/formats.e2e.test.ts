@@ -33,7 +33,8 @@ describe("formats", () => {
       env.files.serve(`${format}.tar.gz`, archive);
       const source = { http: { url: env.files.url(`${format}.tar.gz`) } };
       const framesPerSecond = format === "videoFolder" ? { framesPerSecond: 4 } : {};
-      await apply(datasetManifest(format.toLowerCase(), source, { format, ...framesPerSecond }));
+      const spec = { format: format === "yolo" ? "auto" : format, ...framesPerSecond };
+      await apply(datasetManifest(format.toLowerCase(), source, spec));
     }
   });
 
@@ -47,6 +48,7 @@ describe("formats", () => {
     }
     expect(coco.status?.data?.boxes?.train).toBeGreaterThan(24);
     expect(yolo.status?.data?.boxes).toEqual(coco.status?.data?.boxes);
+    expect(yolo.status?.data?.format).toBe("yolo");
   });
 
   test("the fast detector trains on them", async () => {

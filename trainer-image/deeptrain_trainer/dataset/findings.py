@@ -37,6 +37,8 @@ class Findings(NamedTuple):
     """Whether the format has boxes at all."""
     videos: int = 0
     """How many videos the items are frames of; 0 where they are pictures."""
+    found_format: str = ""
+    """The format that was found, where none was named."""
 
     def report(self, digest: str, split_digest: str) -> dict[str, Any]:
         """The `DatasetReport`. All numbers are integers."""
@@ -47,6 +49,7 @@ class Findings(NamedTuple):
         return {
             "digest": digest,
             "splitDigest": split_digest,
+            **({"format": self.found_format} if self.found_format else {}),
             "items": self.items(),
             **({"videos": self.videos} if self.videos else {}),
             "concepts": [

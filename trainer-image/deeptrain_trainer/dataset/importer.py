@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NamedTuple, Protocol
@@ -19,6 +20,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from ..failure import Failure, Stopped
 from .addresses import Policy
 from .archive import Opened, open_archive
+from .autoformat import format_of
 from .checker import check_all
 from .fetch import Request, fetch
 from .findings import Findings, canonical_digest
@@ -26,7 +28,7 @@ from .folder import archive_inside, folder_members, resolved_inside
 from .importrun import HttpSource, ImportRun, import_run
 from .judge import CheckedFile, Found, judge
 from .layouts import layout_of
-from .member import MAX_FILE_BYTES, WHY_SO_FEW, LostLinkError, UnreadableError
+from .member import MAX_FILE_BYTES, WHY_SO_FEW, LostLinkError, Member, UnreadableError
 from .publish import DatasetWriter
 from .sampler import Sampler
 from .splits import Ratios
@@ -177,7 +179,6 @@ class _Import:
         self._check_stop = check_stop
         self._settings = settings
         self._progress = _Progress(reporter)
-        self._layout = layout_of(run.format)
         self._unread: list[CheckedFile] = []
         self._lost: set[str] = set()
         self._folders: set[str] = set()
@@ -185,15 +186,22 @@ class _Import:
     def run(self) -> dict[str, Any]:
         """Returns the record's part that speaks of the data."""
         with DatasetWriter(self._run.datasets, self._run.uid, self._run.attempt) as writer:
-            with self._source(writer.download) as source:
+            place = self._place(writer.download)
+            is_auto = self._run.format == "auto"
+            if is_auto:
+                with self._opened(place) as source:
+                    self._run = replace(self._run, format=format_of(self._watched(source.members)))
+            self._layout = layout_of(self._run.format)
+            with self._opened(place) as source:
                 files = self._check(source, writer)
             found = Found(files, self._folders, self._lost)
             findings = judge(found, self._layout, self._run)
-            return self._publish(findings, writer)
+            found_format = self._run.format if is_auto else ""
+            return self._publish(findings._replace(found_format=found_format), writer)
 
-    @contextlib.contextmanager
-    def _source(self, download: Path) -> Iterator[Opened]:
-        source, limits = self._run.source, self._run.limits
+    def _place(self, download: Path) -> Path:
+        """The folder or the archive that is imported."""
+        source = self._run.source
         if isinstance(source, HttpSource):
             self._progress("downloading", 0, None)
             request = Request(
@@ -206,16 +214,25 @@ class _Import:
             fetched = fetch(request, download)
             if isinstance(fetched, Failure):
                 raise fetched
-            path = download
-        else:
-            path = resolved_inside(source.path, self._settings.source_root)
-            if path.is_dir():
-                root = self._settings.source_root
-                yield Opened(folder_members(path, root, limits.entries), None)
-                return
-            path = archive_inside(path, self._settings.source_root)
-        with open_archive(path, limits) as opened:
+            return download
+        path = resolved_inside(source.path, self._settings.source_root)
+        return path if path.is_dir() else archive_inside(path, self._settings.source_root)
+
+    @contextlib.contextmanager
+    def _opened(self, place: Path) -> Iterator[Opened]:
+        limits = self._run.limits
+        if place.is_dir():
+            root = self._settings.source_root
+            yield Opened(folder_members(place, root, limits.entries), None)
+            return
+        with open_archive(place, limits) as opened:
             yield opened
+
+    def _watched(self, members: Iterator[Member]) -> Iterator[Member]:
+        """The same, between any two of which the run may be stopped."""
+        for member in members:
+            self._check_stop()
+            yield member
 
     def _downloaded(self, done: int, total: int | None) -> None:
         self._check_stop()
@@ -286,8 +303,7 @@ class _Import:
             raise Failure("ArchiveTooLarge", f"the items have more than {limit} bytes")
 
     def _files(self, source: Opened) -> Iterator[tuple[str, bytes]]:
-        for member in source.members:
-            self._check_stop()
+        for member in self._watched(source.members):
             parent = member.path.rpartition("/")[0] if member.read else member.path
             while parent and parent not in self._folders:
                 self._folders.add(parent)
