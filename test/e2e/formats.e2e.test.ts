@@ -33,8 +33,7 @@ describe("formats", () => {
       env.files.serve(`${format}.tar.gz`, archive);
       const source = { http: { url: env.files.url(`${format}.tar.gz`) } };
       const framesPerSecond = format === "videoFolder" ? { framesPerSecond: 4 } : {};
-      const spec = { format: format === "yolo" ? "auto" : format, ...framesPerSecond };
-      await apply(datasetManifest(format.toLowerCase(), source, spec));
+      await apply(datasetManifest(format.toLowerCase(), source, { format, ...framesPerSecond }));
     }
   });
 
@@ -48,7 +47,6 @@ describe("formats", () => {
     }
     expect(coco.status?.data?.boxes?.train).toBeGreaterThan(24);
     expect(yolo.status?.data?.boxes).toEqual(coco.status?.data?.boxes);
-    expect(yolo.status?.data?.format).toBe("yolo");
   });
 
   test("the fast detector trains on them", async () => {
@@ -64,6 +62,14 @@ describe("formats", () => {
     // Six steps teach next to nothing: that it learns is a test of the trainer.
     const measured = { map: expect.any(Number), map50: expect.any(Number) };
     expect(model.status?.metrics?.values).toMatchObject(measured);
+  });
+
+  test("a format that is not named is found, and told", async () => {
+    const source = { http: { url: env.files.url("yolo.tar.gz") } };
+    await apply(datasetManifest("found", source, { format: "auto" }));
+    const { status } = await objects.untilDataset("found", isReady);
+    const named = (await objects.untilDataset("yolo", isReady)).status?.data;
+    expect(status?.data).toEqual({ ...named, format: "yolo" });
   });
 
   test("overlapping concepts come from CSV, and what is not known of some is no mistake", async () => {

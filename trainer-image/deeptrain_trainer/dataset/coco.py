@@ -71,8 +71,7 @@ class Coco:
 
     def annotate(self, path: str, data: bytes) -> None:
         """Takes a JSON file; one that lists no pictures is not ours."""
-        name = path.rpartition("/")[2].casefold()
-        if name.startswith(("captions", "person_keypoints", "panoptic", "stuff", "image_info")):
+        if is_of_another_task(path):
             return
         document = _document(path, data)
         if not isinstance(document, dict) or not {"images", "annotations"} <= document.keys():
@@ -114,6 +113,12 @@ class Coco:
     def leftovers(self) -> Iterator[BadItem]:
         """Listed pictures that are not there."""
         return iter(self._listing.missing)
+
+
+def is_of_another_task(path: str) -> bool:
+    """Whether a file of COCO has no boxes for us, by its name."""
+    name = path.rpartition("/")[2].casefold()
+    return name.startswith(("captions", "person_keypoints", "panoptic", "stuff", "image_info"))
 
 
 def _document(path: str, data: bytes) -> Any:

@@ -36,6 +36,10 @@ from .store import hex_of
 
 _PROGRESS_SECONDS: Final = 2.0
 _MAX_PROCESSES: Final = 2
+# Failures that another format may not have.
+_OF_THE_FORMAT: Final = frozenset(
+    {"InputInvalid", "NoData", "InvalidDataToleranceExceeded", "ConceptsMismatch", "NoPositives"}
+)
 
 CheckStop = Callable[[], None]
 """Raises `Stopped` once the run is to end."""
@@ -113,7 +117,7 @@ def import_folder(
         folder: What is imported.
         datasets: Where it is stored.
         format: How its labels are laid out (`DatasetFormat` of api/dataset.ts).
-        frames_per_second: How often videos are sampled; `videoFolder` only.
+        frames_per_second: How often videos are sampled; `videoFolder` and `auto` only.
         seed: Seed of the splits.
         ratios: Shares of the splits; None = those of the source, where it has some.
 
@@ -168,6 +172,13 @@ class _Progress:
         self._reporter.send(event)
 
 
+class _Place(NamedTuple):
+    """What is imported: an archive, or a folder of a claim."""
+
+    path: Path
+    is_folder: bool
+
+
 class _Import:
     """One import."""
 
@@ -187,19 +198,30 @@ class _Import:
         """Returns the record's part that speaks of the data."""
         with DatasetWriter(self._run.datasets, self._run.uid, self._run.attempt) as writer:
             place = self._place(writer.download)
-            is_auto = self._run.format == "auto"
-            if is_auto:
-                with self._opened(place) as source:
-                    self._run = replace(self._run, format=format_of(self._watched(source.members)))
-            self._layout = layout_of(self._run.format)
+            if self._run.format != "auto":
+                return self._import(place, writer)
             with self._opened(place) as source:
-                files = self._check(source, writer)
-            found = Found(files, self._folders, self._lost)
-            findings = judge(found, self._layout, self._run)
-            found_format = self._run.format if is_auto else ""
-            return self._publish(findings._replace(found_format=found_format), writer)
+                found = format_of(self._watched(source))
+            self._run = replace(self._run, format=found.name)
+            try:
+                return self._import(place, writer, found.name)
+            except Failure as failure:
+                if failure.reason not in _OF_THE_FORMAT:
+                    raise
+                message, code = f"{failure.message} ({found.hint()})", failure.exit_code
+                raise Failure(failure.reason, message, exit_code=code, **failure.facts) from failure
 
-    def _place(self, download: Path) -> Path:
+    def _import(
+        self, place: _Place, writer: DatasetWriter, found_format: str = ""
+    ) -> dict[str, Any]:
+        self._layout = layout_of(self._run.format)
+        with self._opened(place) as source:
+            files = self._check(source, writer)
+        found = Found(files, self._folders, self._lost)
+        findings = judge(found, self._layout, self._run)
+        return self._publish(findings._replace(found_format=found_format), writer)
+
+    def _place(self, download: Path) -> _Place:
         """The folder or the archive that is imported."""
         source = self._run.source
         if isinstance(source, HttpSource):
@@ -214,24 +236,24 @@ class _Import:
             fetched = fetch(request, download)
             if isinstance(fetched, Failure):
                 raise fetched
-            return download
+            return _Place(download, is_folder=False)
         path = resolved_inside(source.path, self._settings.source_root)
-        return path if path.is_dir() else archive_inside(path, self._settings.source_root)
+        return _Place(path, path.is_dir())
 
     @contextlib.contextmanager
-    def _opened(self, place: Path) -> Iterator[Opened]:
-        limits = self._run.limits
-        if place.is_dir():
-            root = self._settings.source_root
-            yield Opened(folder_members(place, root, limits.entries), None)
+    def _opened(self, place: _Place) -> Iterator[Opened]:
+        limits, root = self._run.limits, self._settings.source_root
+        if place.is_folder:
+            yield Opened(folder_members(place.path, root, limits.entries), None)
             return
-        with open_archive(place, limits) as opened:
+        with open_archive(archive_inside(place.path, root), limits) as opened:
             yield opened
 
-    def _watched(self, members: Iterator[Member]) -> Iterator[Member]:
-        """The same, between any two of which the run may be stopped."""
-        for member in members:
+    def _watched(self, source: Opened) -> Iterator[Member]:
+        """The members, which are looked at before they are checked. The run may be stopped between any two."""
+        for number, member in enumerate(source.members):
             self._check_stop()
+            self._progress("checking", number, None)
             yield member
 
     def _downloaded(self, done: int, total: int | None) -> None:
@@ -303,7 +325,8 @@ class _Import:
             raise Failure("ArchiveTooLarge", f"the items have more than {limit} bytes")
 
     def _files(self, source: Opened) -> Iterator[tuple[str, bytes]]:
-        for member in self._watched(source.members):
+        for member in source.members:
+            self._check_stop()
             parent = member.path.rpartition("/")[0] if member.read else member.path
             while parent and parent not in self._folders:
                 self._folders.add(parent)

@@ -1,6 +1,6 @@
 """What every format of labels can do: the protocol that the import speaks, and the rules for names.
 
-A format is one file beside this one and one line in `layouts.py`.
+A format is one file beside this one, one line in `layouts.py`, and one in `autoformat.py` where it has annotations.
 """
 
 import re

@@ -177,17 +177,12 @@ class Yolo:
         self._lists[path] = data if is_fitting else f"lists of more than {_MAX_LIST_BYTES} bytes"
 
     def _take_names(self, path: str, data: bytes) -> None:
-        if path.casefold().endswith(".txt"):
-            names: list[Any] | None = data.decode("utf-8", "replace").splitlines()
-            names = [name.strip() for name in names or [] if name.strip()]
-            if self._names_file.casefold().endswith((".yaml", ".yml")):
-                return
-        else:
-            document = _document(path, data)
-            names = _yaml_names(path, document)
-            if names is None:
-                return
-            self._divisions.append(read_division(path, document))
+        names = names_in(path, data)
+        is_text = path.casefold().endswith(".txt")
+        if names is None or (is_text and self._names_file.casefold().endswith((".yaml", ".yml"))):
+            return
+        if not is_text:
+            self._divisions.append(read_division(path, _document(path, data)))
         numbers = [self._concepts.number(name) for name in names]
         both_yaml = not self._names_file.casefold().endswith(".txt")
         if self._names_file and both_yaml and numbers != self._numbers:
@@ -280,6 +275,18 @@ def _row(what: str, words: list[str]) -> list[float]:
             "shares from 0 to 1"
         )
     return row
+
+
+def names_in(path: str, data: bytes) -> list[str] | None:
+    """The names of the classes by their numbers, of a data.yaml or a classes.txt; None where it has none.
+
+    Raises:
+        Failure: `InputInvalid`: it cannot be read, or the names are no names.
+    """
+    if path.casefold().endswith(".txt"):
+        lines = (line.strip() for line in data.decode("utf-8", "replace").splitlines())
+        return [line for line in lines if line]
+    return _yaml_names(path, _document(path, data))
 
 
 def _document(path: str, data: bytes) -> dict[Any, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..metrics import Truth
 from ..report import rounded
 from .document import rows_document
 from .picture import Pictures, png
@@ -20,7 +21,6 @@ _SIDE, _COLUMNS = 160, 6
 _MOST_NAMES = 3
 
 Scores = NDArray[np.float32]
-Truth = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,15 @@
 """The format `auto`."""
 
 import json
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from deeptrain_trainer.dataset import importer
+from deeptrain_trainer.dataset.autoformat import FoundFormat, format_of
+from deeptrain_trainer.dataset.member import Member
 from deeptrain_trainer.failure import Stopped
 
 from .annotated import SIDE, photo
@@ -45,6 +49,7 @@ CSV = {
     **PHOTOS,
 }
 SOURCES = {"imageFolder": FOLDERS, "coco": COCO, "yolo": YOLO, "voc": VOC, "csv": CSV}
+TRAIN = {f"train/{n}.png": photo(n) for n in range(12)}
 
 
 @pytest.fixture
@@ -85,11 +90,31 @@ def test_videos_are_found_and_sampled(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
+    "names", [b"\xef\xbb\xbfnames: [cat]", b'"names": {0: cat}', b"nc: 1\nnames:\n- cat\n"]
+)
+def test_names_of_yolo_are_found_however_they_are_written(place: Place, names: bytes) -> None:
+    place.run_folder({**YOLO, "data.yaml": names})
+    assert place.reporter.report["format"] == "yolo"
+
+
+def test_yolo_may_have_its_names_in_classes_txt(place: Place) -> None:
+    rest = {name: data for name, data in YOLO.items() if name != "data.yaml"}
+    place.run_folder({**rest, "classes.txt": b"cat\n"})
+    assert place.reporter.report["format"] == "yolo"
+
+
+@pytest.mark.parametrize(
     "stray",
     [
         {"notes.json": b'{"images": 3}'},
+        {"captions_train.json": COCO["annotations/any name.json"]},
+        {"images.json": b'{"images": [], "annotations": []}'},
         {"notes.xml": b"<project/>"},
-        {"mkdocs.yaml": b"nav: []"},
+        {"annotations.xml": b"<annotations><image><box/></image></annotations>"},
+        {"mkdocs.yml": b"nav: []"},
+        {"broken.yaml": b"names: ["},
+        {"data.yaml": b"names: [cat, dog]"},
+        {"classes.txt": b"cat\ndog"},
         {"sizes.csv": b"path,bytes\n1,2"},
         {"README.md": b"# names:"},
         {"cat/clip.mp4": b"not a picture"},
@@ -100,12 +125,70 @@ def test_other_files_are_no_annotations(place: Place, stray: dict[str, bytes]) -
     assert place.reporter.report["format"] == "imageFolder"
 
 
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({**TRAIN, "train.csv": b"id,label\n0,cat"}, "`train`, which is no concept, and `train.csv` is no annotation"),
+        ({**TRAIN, "train/_classes.csv": b"filename, cat\n"}, "`train/_classes.csv` is no annotation"),
+        ({**PHOTOS, "annotations.xml": b"<annotations/>"}, "`images`, which is no concept, and `annotations.xml` is"),
+        (PHOTOS, "folder `images`, which is no concept, and there is no annotation that is known"),
+    ],
+)  # fmt: skip
+def test_layouts_of_others_do_not_become_concepts(
+    place: Place, files: dict[str, bytes], message: str
+) -> None:
+    failure = place.failure(files)
+    assert failure.reason == "InputInvalid"
+    assert failure.message.startswith("spec.format: auto, but files lie in a")
+    assert failure.message.endswith("known: name the format")
+    assert message in failure.message
+
+
+def test_annotations_that_are_too_large_are_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deeptrain_trainer.dataset.coco.MAX_JSON_BYTES", 100)
+    failure = place.failure(COCO)
+    assert failure.reason == "InputInvalid"
+    assert "auto, but `annotations/any name.json` cannot be read: " in failure.message
+    assert "bytes are more than 100: name the format" in failure.message
+
+
+def test_a_failure_says_what_the_source_was_taken_for(place: Place) -> None:
+    broken = COCO["annotations/any name.json"].replace(b'"bbox": [1, 1', b'"bbox": [90, 1')
+    failure = place.failure({**COCO, "annotations/any name.json": broken})
+    assert failure.reason == "InvalidDataToleranceExceeded" and failure.exit_code == 42
+    assert failure.facts["invalid"] == 12
+    hint = "(spec.format: auto took it for coco, because of `annotations/any name.json`; name the"
+    assert hint in failure.message
+
+
+def test_a_failure_says_that_there_were_no_annotations(place: Place) -> None:
+    failure = place.failure({"cat/1.png": b"no picture"})
+    assert "auto took it for imageFolder, without annotations" in failure.message
+
+
+def test_a_claim_that_is_emptied_between_the_looks_is_not_found(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def emptying(members: Iterable[Member]) -> FoundFormat:
+        found = format_of(members)
+        shutil.rmtree(place.source)
+        return found
+
+    monkeypatch.setattr(importer, "format_of", emptying)
+    failure = place.failure(tar_of(FOLDERS))
+    assert failure.reason == "SourceNotFound"
+    place.source.mkdir()
+    assert place.failure(FOLDERS).reason == "SourceNotFound"
+
+
 def test_annotations_in_two_formats_are_told(place: Place) -> None:
     failure = place.failure({**COCO, **CSV})
     assert failure.reason == "InputInvalid"
     assert failure.message == (
         "spec.format: auto, but there are annotations of coco (`annotations/any name.json`) and "
-        "csv (`list.csv`): name one"
+        "csv (`list.csv`): name the format"
     )
 
 
@@ -118,7 +201,8 @@ def test_a_list_that_cannot_be_read_is_told_while_the_format_is_looked_for(place
     assert failure.reason == "InputInvalid" and "semicolons" in failure.message
 
 
-def test_it_can_be_stopped_while_it_looks(place: Place) -> None:
+def test_it_can_be_stopped_while_it_looks(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importer, "layout_of", lambda _name: pytest.fail("the look was over"))
     looked = 0
 
     def stop() -> None:
