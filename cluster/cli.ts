@@ -14,6 +14,7 @@ import {
 } from "./cluster.ts";
 import { startControlPlane } from "./controlplane.ts";
 import { clusterFolder, clustersFolder, rootClustersFolder } from "./folders.ts";
+import { kubectlEnvironment } from "./kubectl.ts";
 import { withLock } from "./lock.ts";
 import { readNetwork } from "./network.ts";
 import { requireLinux, requireRoot } from "./packages.ts";
@@ -102,12 +103,7 @@ async function status({ name }: Options): Promise<number> {
 }
 
 async function runKubectl({ name, rest }: Options): Promise<number> {
-  const env = {
-    ...process.env,
-    KUBECONFIG: existingKubeconfig(name),
-    NO_PROXY: "*",
-    no_proxy: "*",
-  };
+  const env = { ...process.env, ...kubectlEnvironment(existingKubeconfig(name)) };
   const child = spawn(await binary("kubernetes", say), ["kubectl", ...rest], {
     stdio: "inherit",
     env,

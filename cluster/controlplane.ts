@@ -13,6 +13,7 @@ import {
 } from "./certificates.ts";
 import { clusterFolder } from "./folders.ts";
 import { writeKubeconfig } from "./kubeconfig.ts";
+import { KUBECTL_CACHE } from "./kubectl.ts";
 import { freePorts } from "./port.ts";
 import { endLeftovers, endProgram, logTail, runningProgram, startProgram } from "./program.ts";
 import { get } from "./request.ts";
@@ -112,7 +113,7 @@ async function prepare(options: ControlPlaneOptions): Promise<Context> {
   const folder = options.dir ?? clusterFolder(options.name);
   if (options.daemon !== true) {
     await endLeftovers(folder);
-    for (const part of ["etcd", "pki", "log"]) {
+    for (const part of ["etcd", "pki", "log", KUBECTL_CACHE]) {
       await rm(join(folder, part), { recursive: true, force: true });
     }
   }

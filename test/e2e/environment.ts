@@ -1,9 +1,8 @@
 // The cluster that all end-to-end tests share: a node, our images, the operator. Started by the first test that asks
 // (the project runs its files in one process, one after another), and ended with the process.
 
-import { binary } from "../../cluster/binaries.ts";
 import { type Cluster, startCluster } from "../../cluster/cluster.ts";
-import { command } from "../../cluster/command.ts";
+import { kubectl } from "../../cluster/kubectl.ts";
 import { applyObjects } from "../../demo/apply.ts";
 import { operatorImage, trainerImage } from "../../demo/images.ts";
 import { install } from "../../demo/install.ts";
@@ -45,7 +44,6 @@ async function start(): Promise<Environment> {
   const connection = await connect(() => loadConfiguration(cluster.kubeconfig));
   const client = new Client(connection, { fieldManager: "deeptrain-test" });
   await install(client, installation);
-  const kubernetes = await binary("kubernetes");
   let namespaces = 0;
   return {
     cluster,
@@ -53,8 +51,7 @@ async function start(): Promise<Environment> {
     connection,
     installation,
     files: await startFileServer(cluster.hostAddress),
-    kubectl: (...args) =>
-      command(kubernetes, ["kubectl", ...args], { env: { KUBECONFIG: cluster.kubeconfig } }),
+    kubectl: (...args) => kubectl(cluster.kubeconfig, args),
     namespace: async (prefix) => {
       namespaces += 1;
       const name = `${prefix}-${namespaces}`;
