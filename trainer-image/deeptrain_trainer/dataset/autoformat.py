@@ -110,7 +110,8 @@ class _Seen:
     def format(self) -> FoundFormat:
         """What all of it is in. Raises as `format_of`."""
         if not self._has_label_files:
-            self._unknown = self._unknown or self._first.pop("yolo", "")
+            names_alone = self._first.pop("yolo", "")
+            self._unknown = self._unknown or names_alone
         if len(self._first) > 1:
             found = " and ".join(
                 f"{name} (`{shown(path, 80)}`)" for name, path in sorted(self._first.items())

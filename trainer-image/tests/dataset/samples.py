@@ -1,8 +1,10 @@
 """Pictures, archives and run files for the tests of the import."""
 
 import io
+import itertools
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from contract import assert_event, assert_record
 from PIL import Image
 
 from deeptrain_trainer.dataset.importer import Settings, run_import
-from deeptrain_trainer.failure import Failure
+from deeptrain_trainer.failure import Failure, Stopped
 from deeptrain_trainer.record import failed
 
 UID = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -74,6 +76,17 @@ def write_files(folder: Path, files: dict[str, bytes]) -> Path:
         else:
             path.write_bytes(data)
     return folder
+
+
+def stopping_after(checks: int) -> Callable[[], None]:
+    """Raises Stopped when it is asked more often."""
+    asked = itertools.count(1)
+
+    def check_stop() -> None:
+        if next(asked) > checks:
+            raise Stopped
+
+    return check_stop
 
 
 class Recorder:

@@ -13,7 +13,7 @@ from deeptrain_trainer.dataset.member import Member
 from deeptrain_trainer.failure import Stopped
 
 from .annotated import SIDE, photo
-from .samples import Place, tar_of, zip_of
+from .samples import Place, stopping_after, tar_of, write_files, zip_of
 from .videos import clip
 
 PHOTOS = {f"images/{n}.png": photo(n) for n in range(12)}
@@ -114,6 +114,7 @@ def test_yolo_may_have_its_names_in_classes_txt(place: Place) -> None:
         {"mkdocs.yml": b"nav: []"},
         {"broken.yaml": b"names: ["},
         {"data.yaml": b"names: [cat, dog]"},
+        {"a.json": b"{}", "data.yaml": b"names: [cat, dog]"},
         {"classes.txt": b"cat\ndog"},
         {"sizes.csv": b"path,bytes\n1,2"},
         {"README.md": b"# names:"},
@@ -203,21 +204,9 @@ def test_a_list_that_cannot_be_read_is_told_while_the_format_is_looked_for(place
 
 def test_it_can_be_stopped_while_it_looks(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importer, "layout_of", lambda _name: pytest.fail("the look was over"))
-    looked = 0
-
-    def stop() -> None:
-        nonlocal looked
-        looked += 1
-        if looked > 5:
-            raise Stopped
-
-    folder = place.source / "photos"
-    folder.mkdir()
-    for name, data in FOLDERS.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(data)
+    folder = write_files(place.source / "photos", FOLDERS)
     run = place.run_file({"pvc": {"path": str(folder)}})
     settings = importer.Settings(source_root=place.source, processes=1)
     with pytest.raises(Stopped):
-        importer.run_import(run, place.reporter, stop, settings)
+        importer.run_import(run, place.reporter, stopping_after(5), settings)
     assert place.left() == []

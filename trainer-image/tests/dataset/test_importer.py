@@ -25,7 +25,7 @@ from deeptrain_trainer.dataset.store import StoredDataset, verify
 from deeptrain_trainer.failure import Failure, Stopped
 
 from .rights import as_ordinary_user
-from .samples import UID, Place, picture, pictures, tar_of, write_files, zip_of
+from .samples import UID, Place, picture, pictures, stopping_after, tar_of, write_files, zip_of
 from .test_fetch import serving
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -502,20 +502,12 @@ def test_import_folder_is_the_short_way(tmp_path: Path) -> None:
 
 
 def test_a_flag_stops_an_import(place: Place) -> None:
-    checks = 0
-
-    def check_stop() -> None:
-        nonlocal checks
-        checks += 1
-        if checks > 5:
-            raise Stopped
-
     folder = write_files(place.source / "photos", GOOD)
     run = place.run_file({"pvc": {"path": str(folder)}})
     from deeptrain_trainer.dataset.importer import Settings
 
     with pytest.raises(Stopped):
-        run_import(run, place.reporter, check_stop, Settings(source_root=place.source))
+        run_import(run, place.reporter, stopping_after(5), Settings(source_root=place.source))
     assert place.left() == []
 
 
