@@ -50,7 +50,7 @@ describe("a lease", () => {
     expect(lease.isHeld()).toBe(false);
     const startedAt = performance.now();
     await lease.acquire();
-    expect(performance.now() - startedAt).toBeLessThan(times.durationMs);
+    expect(performance.now() - startedAt).toBeLessThan(300);
     await pause(700);
     expect(lease.isHeld()).toBe(true);
     expect(spec()).toMatchObject({ holderIdentity: "one" });
@@ -94,7 +94,7 @@ describe("a lease", () => {
     const two = await candidate("two");
     const startedAt = performance.now();
     await two.acquire();
-    expect(performance.now() - startedAt).toBeLessThan(times.durationMs);
+    expect(performance.now() - startedAt).toBeLessThan(300);
     expect(lost).toEqual([]);
   });
 

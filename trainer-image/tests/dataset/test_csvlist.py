@@ -140,22 +140,13 @@ def test_equal_names_in_two_folders_are_told_apart(place: Place) -> None:
     assert shown_by(place, files) == [("cat",), ("dog",)]
 
 
-def test_a_path_from_the_root_goes_before_one_in_a_folder_of_the_split(place: Place) -> None:
-    files = {
-        "lists/train.csv": csv("path,concepts", "photos/1.png,elk"),
-        "photos/1.png": photo(2),
-        "old/train/photos/1.png": photo(3),
-    }
-    dataset = stored(place, place.run_folder(files, invalidPercent=50))
-    assert [dataset.read(item) for item in everything(dataset)] == [photo(2)]
-
-
-def test_a_path_from_the_root_goes_before_an_end_of_one(place: Place) -> None:
-    files = {
-        "a.csv": csv("path,concepts", "c/0.png,elk"),
-        "c/0.png": photo(2),
-        "x/c/0.png": photo(3),
-    }
+@pytest.mark.parametrize(
+    ("file", "other"),
+    [("a.csv", "x/c/0.png"), ("lists/train.csv", "old/train/c/0.png")],
+    ids=["an end of one", "one in a folder of the split"],
+)
+def test_a_path_from_the_root_goes_before(place: Place, file: str, other: str) -> None:
+    files = {file: csv("path,concepts", "c/0.png,elk"), "c/0.png": photo(2), other: photo(3)}
     dataset = stored(place, place.run_folder(files, invalidPercent=50))
     assert [dataset.read(item) for item in everything(dataset)] == [photo(2)]
 
